@@ -1,0 +1,60 @@
+"""Dropout as an autograd node."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+
+from torchmlp.kernels.dropout import dropout_mask
+
+
+def dropout(x: Tensor, rate: float, *, training: bool = True) -> Tensor:
+    """Set each element to zero with probability `rate` and scale the others by 1 / (1 − rate).
+
+    Args:
+        x: any shape.
+        rate: in 0 <= rate < 1.
+        training: False returns `x` itself.
+
+    Raises:
+        ValueError: a rate outside 0 <= rate < 1.
+    """
+    check_dropout(rate)
+    if not training or rate == 0:
+        return x
+    apply: Any = DropoutFunction.apply
+    dropped: Tensor = apply(x, dropout_mask(x.detach(), rate))
+    return dropped
+
+
+def check_dropout(rate: float, name: str = "dropout") -> None:
+    """Raise ValueError unless 0 <= rate < 1."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name}: expected a rate in 0 <= rate < 1, got {rate}")
+
+
+class DropoutFunction(Function):
+    """x ⊙ mask, and the same product in both directions of differentiation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, mask: Tensor) -> Tensor:
+        return x * mask
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return grad * mask, None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor, _: None) -> Tensor:
+        (mask,) = ctx.saved_tensors
+        tangent: Tensor = dx * mask
+        return tangent

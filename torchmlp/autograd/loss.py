@@ -1,0 +1,86 @@
+"""The losses as autograd nodes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from torchmlp.kernels.dense import averaging_scale
+from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
+from torchmlp.kernels.names import find
+
+
+def mean_loss(output: Tensor, target: Tensor, loss: str = "cross_entropy") -> Tensor:
+    """The mean loss of a batch, differentiable in output and (where it is no index) target.
+
+    Args:
+        output: the last layer's output, (*batch, K): logits for cross_entropy and bce.
+        target: class indices (*batch,) or probabilities (*batch, K) for cross_entropy; (*batch, K)
+            for mse and bce.
+        loss: "cross_entropy", "mse" (½ squared error) or "bce"; the last two are summed over the
+            outputs.
+
+    Returns:
+        A scalar in the dtype of `output`; in float32 under autocast.
+
+    Raises:
+        ValueError: unknown loss, a target of another shape, or a class index outside 0..K-1.
+        TypeError: a target of a dtype that the loss has no meaning for.
+
+    Example:
+        >>> mean_loss(torch.zeros(2, 2), torch.tensor([[1.0, 3.0], [0.0, 0.0]]), "mse")
+        tensor(2.5000)
+    """
+    find("loss", loss, LOSSES)
+    if torch.is_autocast_enabled(output.device.type) and output.dtype != torch.float64:
+        output = output.float()
+    check_target(output.shape, target, loss)
+    function = _LossFunction if torch.compiler.is_compiling() else LossFunction
+    apply: Any = function.apply
+    value: Tensor = apply(output, target, loss)
+    return value
+
+
+class _LossFunction(Function):
+    """E = (1/B) Σ_i e(output[i], target[i]) and its reverse mode."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(output: Tensor, target: Tensor, loss: str) -> Tensor:
+        return mean_of_losses(output, target, loss).to(output.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+        ctx.loss = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        output, target = ctx.saved_tensors
+        share = grad * averaging_scale(output.shape[:-1].numel())
+        wants_output, wants_target = ctx.needs_input_grad[:2]
+        return (
+            loss_delta(output, target, ctx.loss) * share if wants_output else None,
+            (LOSSES[ctx.loss].grad_target(output, target) * share).to(target.dtype)
+            if wants_target
+            else None,
+            None,
+        )
+
+
+class LossFunction(_LossFunction):
+    """`_LossFunction` with its forward mode: dE = (1/B) Σ_i e'(output[i]) · doutput[i]."""
+
+    @staticmethod
+    def jvp(ctx: Any, doutput: Tensor | None, dtarget: Tensor | None, _: None) -> Tensor:
+        output, target = ctx.saved_tensors
+        terms = []
+        if doutput is not None:
+            terms.append((loss_delta(output, target, ctx.loss) * doutput).sum())
+        if dtarget is not None and target.is_floating_point():
+            terms.append((LOSSES[ctx.loss].grad_target(output, target) * dtarget).sum())
+        return sum(terms[1:], start=terms[0]) * averaging_scale(output.shape[:-1].numel())

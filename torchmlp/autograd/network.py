@@ -1,0 +1,181 @@
+"""The whole network with its loss as one autograd node."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from torchmlp.autograd.dense import DenseFunction, check_dense, dense, under_autocast
+from torchmlp.autograd.loss import mean_loss
+from torchmlp.kernels.activations import ACTIVATIONS
+from torchmlp.kernels.dense import (
+    averaging_scale,
+    dense_grad_bias,
+    dense_grad_weight,
+    dense_grad_x,
+)
+from torchmlp.kernels.losses import LOSSES, check_target, loss_delta
+from torchmlp.kernels.names import find
+from torchmlp.kernels.network import Layer, Pass, loss_of, run, scan_deltas
+
+
+def network_loss(
+    x: Tensor,
+    target: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    activations: Sequence[str] | str,
+    loss: str = "cross_entropy",
+) -> Tensor:
+    """The mean loss of a whole multilayer perceptron, as one autograd node.
+
+    The forward pass, the deltas in one backward scan, the averaged weight and bias gradients: the
+    equations of `torchmlp.kernels.network`. Deltas are kept per sample and the average is taken
+    inside the gradients' matrix products, which keeps 16-bit deltas out of the subnormal numbers.
+
+    Args:
+        x: (*batch, fan_in of the first layer).
+        target: as in `mean_loss`.
+        weights: L tensors (fan_out, fan_in), first layer first.
+        biases: L tensors (fan_out,), each of which may be None; None for no bias anywhere.
+        activations: L names, the output layer's last; one name means every layer.
+        loss: "cross_entropy", "mse" or "bce".
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: no layers, lists of different lengths, shapes that do not fit, unknown names.
+        TypeError: dtypes that do not fit.
+
+    Source: Nielsen (2015), chapter 2. Checked in tests/autograd/test_network.py.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> W = [torch.randn(4, 3, requires_grad=True), torch.randn(2, 4, requires_grad=True)]
+        >>> E = network_loss(torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1]), W, None,
+        ...                  ["tanh", "identity"], "cross_entropy")
+        >>> E.backward()
+        >>> [tuple(w.grad.shape) for w in W]
+        [(4, 3), (2, 4)]
+    """
+    names = [activations] * len(weights) if isinstance(activations, str) else list(activations)
+    biases = [None] * len(weights) if biases is None else list(biases)
+    _check_lengths(len(weights), len(biases), len(names))
+    dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
+    pairs = zip(weights, biases, strict=True)
+    x, *parameters = under_autocast(x, *(tensor for pair in pairs for tensor in pair))
+    layers = _layers(parameters, names)
+    check_target(_output_shape(x, layers), target, loss)
+    if _needs_chain():
+        for layer in layers:
+            x = dense(x, *layer)
+        return mean_loss(x, target, loss)
+    apply: Any = NetworkFunction.apply
+    value: Tensor = apply(x, target, loss, names, dtype, *parameters)
+    return value
+
+
+class NetworkFunction(Function):
+    """E of the whole network. Its last inputs are W_1, b_1, ..., W_L, b_L.
+
+    Plain reverse mode only, hence without `setup_context`, which costs every call an
+    inspect.signature: this is the path that training takes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        target: Tensor,
+        loss: str,
+        activations: Sequence[str],
+        dtype: torch.dtype,
+        *parameters: Tensor | None,
+    ) -> Tensor:
+        passed = run(x, _layers(parameters, activations))
+        z = [
+            z if ACTIVATIONS[name].reads == "z" else None
+            for z, name in zip(passed.z, activations, strict=True)
+        ]
+        ctx.save_for_backward(target, *parameters, *passed.a, *z)
+        ctx.loss, ctx.activations = loss, activations
+        return loss_of(passed, target, loss).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        depth = len(ctx.activations)
+        target, *saved = ctx.saved_tensors
+        layers = _layers(saved[: 2 * depth], ctx.activations)
+        passed = Pass(saved[2 * depth : 3 * depth + 1], saved[3 * depth + 1 :])
+        if torch.is_grad_enabled():
+            # Second derivatives are wanted: what was saved between input and output carries no
+            # graph, so the forward pass is taken again through nodes that do.
+            passed = run(passed.a[0], layers, _dense_node)
+        output = passed.a[-1]
+        scale = averaging_scale(output.shape[:-1].numel())
+        wants_x, wants_target, _, _, _, *wants = ctx.needs_input_grad
+        grad_x = grad_target = None
+        grad_parameters: list[Tensor | None] = [None] * len(wants)
+        if wants_target:
+            grad_target = LOSSES[ctx.loss].grad_target(output, target) * (grad * scale)
+        if wants_x or any(wants):
+            first = 0 if wants_x else wants.index(True) // 2
+            delta_output = loss_delta(output, target, ctx.loss) * grad
+            deltas = scan_deltas(delta_output, passed, layers, first)
+            for k, delta in enumerate(deltas, first):
+                if wants[2 * k]:
+                    grad_parameters[2 * k] = dense_grad_weight(delta, passed.a[k], scale)
+                if wants[2 * k + 1]:
+                    grad_parameters[2 * k + 1] = dense_grad_bias(delta, scale)
+            if wants_x:
+                grad_x = dense_grad_x(deltas[0], layers[0].weight) * scale
+        return (grad_x, grad_target, None, None, None, *grad_parameters)
+
+
+def _dense_node(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+) -> tuple[Tensor, Tensor]:
+    apply: Any = DenseFunction.apply
+    outputs = apply(x, weight, bias, activation, False)  # apply takes no keywords
+    return outputs if isinstance(outputs, tuple) else (outputs, outputs)
+
+
+def _layers(parameters: Sequence[Any], activations: Sequence[str]) -> list[Layer]:
+    triples = zip(parameters[::2], parameters[1::2], activations, strict=True)
+    return [Layer(*triple) for triple in triples]
+
+
+def _needs_chain() -> bool:
+    """Whether a transform is active that needs a Function of another form than NetworkFunction.
+
+    torch.func, forward mode and the compiler: `dense` and `mean_loss` have a form for each, and
+    their chain is the same equations.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()  # noqa: SLF001  what Function.apply asks
+        or forward_ad._current_level >= 0  # noqa: SLF001  there is no public question
+    )
+
+
+def _check_lengths(weights: int, biases: int, activations: int) -> None:
+    if weights == 0:
+        raise ValueError("network_loss: expected at least one layer, got no weights")
+    for name, count in (("biases", biases), ("activations", activations)):
+        if count != weights:
+            raise ValueError(
+                f"network_loss: expected one entry per layer, got {weights} weights and "
+                f"{count} {name}"
+            )
+
+
+def _output_shape(x: Tensor, layers: Sequence[Layer]) -> torch.Size:
+    """The shape of the network's output, after every layer's arguments have been checked."""
+    for k, layer in enumerate(layers, 1):
+        find("activation", layer.activation, ACTIVATIONS)
+        check_dense(x, layer.weight, layer.bias, f"network_loss, layer {k}")
+        x = x.new_empty(()).expand(*x.shape[:-1], layer.weight.shape[0])  # a shape, no memory
+    return x.shape

@@ -1,0 +1,177 @@
+"""The losses e(a, t) of one sample and, beside each, its derivative e'(a, t).
+
+Softmax and logistic function are inside the losses, where they can be stable: cross_entropy and bce
+read the last layer's output as logits, and with an identity output layer each derivative is a plain
+difference. Nothing here divides by the number of rows; `mean_of_losses` takes the mean, once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from torchmlp.kernels.names import find
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss function and its derivatives, for each sample by itself.
+
+    Attributes:
+        value: (output, target) -> (*batch,).
+        delta: (output, target) -> ∂e/∂output, (*batch, K).
+        grad_target: (output, target) -> ∂e/∂target, (*batch, K), for targets that are not indices.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    delta: Callable[[Tensor, Tensor], Tensor]
+    grad_target: Callable[[Tensor, Tensor], Tensor]
+
+
+def mean_of_losses(
+    output: Float[Tensor, "*batch k"], target: Tensor, loss: str
+) -> Float[Tensor, ""]:
+    """The loss of a batch: E = (1/B) Σ_i e(output[i], target[i]).
+
+    Computed, and returned, in at least float32.
+
+    Args:
+        output: the last layer's output: logits for cross_entropy and bce.
+        target: class indices (*batch,) or probabilities (*batch, K) for cross_entropy; (*batch, K)
+            for mse and bce.
+        loss: one of `LOSSES`.
+
+    Returns:
+        A scalar, in nats (cross_entropy, bce) or squared units of the output (mse). As with
+        torch.nn's losses, the mean over zero rows is nan (its gradients are zeros).
+
+    Raises:
+        ValueError: unknown loss, a target of another shape, or a class index outside 0..K-1.
+        TypeError: a target dtype that the loss has no meaning for.
+
+    Example:
+        >>> mean_of_losses(torch.zeros(3, 10), torch.tensor([1, 5, 9]), "cross_entropy")
+        tensor(2.3026)
+    """
+    chosen = find("loss", loss, LOSSES)
+    check_target(output.shape, target, loss)
+    try:
+        return chosen.value(_widen(output), target).mean()
+    except (RuntimeError, IndexError):
+        _explain_label(output, target)
+        raise
+
+
+def loss_delta(
+    output: Float[Tensor, "*batch k"], target: Tensor, loss: str
+) -> Float[Tensor, "*batch k"]:
+    """Derivative of each sample's loss with respect to the output: e'(output, target).
+
+    Per sample: *not* divided by the number of rows. With an identity output layer it is the
+    δ_L of softmax + cross-entropy, logistic + binary cross-entropy and identity + ½ squared error:
+    prediction − target.
+
+    Source: Bishop (2006), section 4.3.6 (canonical links). Checked in tests/kernels/test_losses.py.
+    """
+    return find("loss", loss, LOSSES).delta(_widen(output), target).to(output.dtype)
+
+
+def check_target(shape: torch.Size, target: Tensor, loss: str) -> None:
+    """Compare the target's shape and dtype with what the loss reads beside an output of `shape`.
+
+    Raises:
+        ValueError: the shapes do not fit; both are named.
+        TypeError: the dtype does not fit.
+    """
+    indices = not (target.is_floating_point() or target.is_complex())
+    if loss == "cross_entropy" and indices:
+        expected = shape[:-1]
+        if target.dtype != torch.int64:
+            raise TypeError(
+                f"cross_entropy: expected class indices of dtype torch.int64 or probabilities, got "
+                f"{target.dtype}; convert with target.long()"
+            )
+    else:
+        expected = shape
+        if indices:
+            raise TypeError(
+                f"{loss}: expected a floating-point target of shape {tuple(expected)}, got "
+                f"{target.dtype}; for class labels use one_hot(target, {shape[-1]}).float()"
+            )
+    if target.shape != expected:
+        raise ValueError(
+            f"{loss}: expected a target of shape {tuple(expected)} for an output of shape "
+            f"{tuple(shape)}, got {tuple(target.shape)}"
+        )
+
+
+def _widen(output: Tensor) -> Tensor:
+    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
+
+
+def _explain_label(output: Tensor, target: Tensor) -> None:
+    # Only after torch has refused an index: looking first would cost every step a pass and, on a
+    # GPU, a wait for the device.
+    if target.is_floating_point():
+        return
+    classes = output.shape[-1]
+    outside = target[(target < 0) | (target >= classes)]
+    if outside.numel():
+        raise ValueError(
+            f"cross_entropy: label {int(outside[0])} is outside the {classes} classes "
+            f"0..{classes - 1} ({outside.numel()} of {target.numel()} labels are); fix the labels "
+            f"or out_features"
+        )
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    log_p = torch.log_softmax(logits, -1)
+    if target.is_floating_point():
+        return -(target * log_p).sum(-1)
+    return -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+def _cross_entropy_delta(logits: Tensor, target: Tensor) -> Tensor:
+    p = torch.softmax(logits, -1)
+    if target.is_floating_point():
+        return p * target.sum(-1, keepdim=True) - target
+    index = target.unsqueeze(-1)
+    return p.scatter_add(-1, index, p.new_full((), -1.0).expand(index.shape))
+
+
+def _cross_entropy_grad_target(logits: Tensor, _: Tensor) -> Tensor:
+    return -torch.log_softmax(logits, -1)
+
+
+def _mse(output: Tensor, target: Tensor) -> Tensor:
+    return 0.5 * (output - target).square().sum(-1)
+
+
+def _mse_delta(output: Tensor, target: Tensor) -> Tensor:
+    return output - target
+
+
+def _mse_grad_target(output: Tensor, target: Tensor) -> Tensor:
+    return target - output
+
+
+def _bce(logits: Tensor, target: Tensor) -> Tensor:
+    # −t log σ(z) − (1−t) log σ(−z), written so that no exponential overflows
+    return (logits.clamp(min=0) - logits * target + torch.log1p(torch.exp(-logits.abs()))).sum(-1)
+
+
+def _bce_delta(logits: Tensor, target: Tensor) -> Tensor:
+    return torch.sigmoid(logits) - target
+
+
+def _bce_grad_target(logits: Tensor, _: Tensor) -> Tensor:
+    return -logits
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, _cross_entropy_delta, _cross_entropy_grad_target),
+    "mse": Loss(_mse, _mse_delta, _mse_grad_target),
+    "bce": Loss(_bce, _bce_delta, _bce_grad_target),
+}
