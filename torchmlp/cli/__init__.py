@@ -1,0 +1,40 @@
+"""The command line. Nothing heavy is imported before it is known that something will be run."""
+
+import sys
+from collections.abc import Sequence
+
+from torchmlp.cli.arguments import rewrite
+from torchmlp.cli.errors import UsageError
+from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
+from torchmlp.cli.help import HELP
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code.
+
+    Args:
+        arguments: the words after the program's name; None takes them from sys.argv.
+
+    Returns:
+        0 done; 1 failed; 2 usage; 3 the run is numerically sick; 130 Ctrl-C; 143 SIGTERM.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["-h"], ["--help"]):
+        print(HELP, end="")  # noqa: T201
+        return DONE
+    try:
+        words = rewrite(words)
+        # Lightning's launcher for several devices starts sys.argv again.
+        sys.argv[1:] = words
+        from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
+
+        return run(words)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE
+    except KeyboardInterrupt:
+        print("interrupted before training began", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone: no one is left to tell
+        return FAILED

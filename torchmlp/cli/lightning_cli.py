@@ -1,0 +1,256 @@
+"""LightningCLI with this package's defaults, and with its silent successes turned into errors."""
+
+import inspect
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from torchmlp.cli.errors import UsageError, explain
+from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
+from torchmlp.training.classifier import Classifier
+from torchmlp.training.datamodule import ImageDataModule
+from torchmlp.training.finite import StopWhenNotFinite
+from torchmlp.training.lightning import pl
+from torchmlp.training.progress import progress
+from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
+from torchmlp.training.schedules import for_lightning
+from torchmlp.training.stopping import Stopping
+
+from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from pytorch_lightning.utilities.model_helpers import is_overridden  # isort: skip
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "model": {"class_path": "torchmlp.Classifier"},
+    "data": {"class_path": "torchmlp.ImageDataModule"},
+    "optimizer": {
+        "class_path": "torch.optim.SGD",
+        "init_args": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    },
+    "lr_scheduler": {"class_path": "torchmlp.training.schedules.OneCycle"},
+}
+TRAINER_DEFAULTS = {"max_epochs": 20, "log_every_n_steps": 50}
+BASES = {
+    "model": pl.LightningModule,
+    "data": pl.LightningDataModule,
+    "optimizer": Optimizer,
+    "lr_scheduler": LRScheduler,
+}
+
+
+class Parser(LightningArgumentParser):
+    """LightningCLI's parser; a mistake is a `UsageError`, never a usage dump."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise what the user will read."""
+        classes = {key: [c.__name__ for c in _subclasses(base)] for key, base in BASES.items()}
+        raise UsageError(explain(message, self._known_options(), classes)) from ex
+
+    def _known_options(self) -> list[str]:
+        parsers = [self, *getattr(self._subcommands_action, "_name_parser_map", {}).values()]
+        options = [o for p in parsers for action in p._actions for o in action.option_strings]  # noqa: SLF001  argparse has no public list
+        for key, owner in (("model", Classifier), ("data", ImageDataModule)):
+            options += [f"--{key}.{name}" for name in inspect.signature(owner).parameters]
+        return options
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration of a run with the data that were really used, not with "auto"."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Lightning calls this once the data are loaded."""
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, ImageDataModule) and not self.already_saved:
+            self.config.data.init_args.source = data.source
+            for logger in trainer.loggers:
+                logger.log_hyperparams({"data": data.title, "source": data.source})
+        super().setup(trainer, pl_module, stage)
+
+
+class CommandLine(LightningCLI):
+    """`fit`, `validate`, `test` and `predict` for an MLP on images, or for any module and data."""
+
+    def __init__(self, interruption: SaveWhenInterrupted) -> None:
+        self.interruption = interruption
+        self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
+        self.folder: Path | None = None
+        super().__init__(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=Parser,
+            save_config_callback=SaveConfig,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            run=True,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that takes no abbreviations: `--trainer.max_epoch` is a mistake."""
+        return super().init_parser(allow_abbrev=False, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The defaults, and the stopping conditions under `--stop`."""
+        parser.add_lightning_class_args(Stopping, "stop")
+        parser.add_optimizer_args()
+        parser.add_lr_scheduler_args()
+        parser.set_defaults(DEFAULTS)
+
+    def before_instantiate_classes(self) -> None:
+        """Give a Classifier left at its defaults the sizes of the data's images."""
+        config = self.config[self.subcommand]
+        model, data = config.model, config.data
+        if (model.class_path, data.class_path) != tuple(
+            DEFAULTS[key]["class_path"] for key in ("model", "data")
+        ):
+            return
+        sizes = ImageDataModule.sizes(data.init_args.dataset)
+        defaults = inspect.signature(Classifier).parameters
+        for name, size in zip(("in_features", "out_features"), sizes, strict=True):
+            if model.init_args[name] == defaults[name].default:
+                model.init_args[name] = size
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        own = type(self.model).configure_optimizers
+        ours = (pl.LightningModule.configure_optimizers, Classifier.configure_optimizers)
+        if own not in ours and not _names_option("optimizer", "lr_scheduler"):
+            return  # a module that brings its own optimizer keeps it until one is asked for
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden")
+            super()._add_configure_optimizers_method_to_model(subcommand)
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: pl.LightningModule,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler | None = None,
+    ) -> Any:
+        """Step each scheduler as often as it means to be."""
+        return for_lightning(lightning_module, optimizer, lr_scheduler)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer with this package's loggers, checkpoints and progress."""
+        given = self._get(self.config_init, "trainer")
+        if given["accelerator"] in ("gpu", "cuda") and not _has_gpu():
+            raise UsageError(
+                f"--accelerator {given['accelerator']}: expected a GPU, torch {torch.__version__} "
+                f"sees none; use --accelerator auto (takes one when there is one) or cpu"
+            )
+        callbacks = [StopWhenNotFinite(), self.interruption]
+        if not given["fast_dev_run"]:
+            if given["logger"] in (None, True) and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+                self.folder = new_run_folder(given["default_root_dir"] or ".")
+                kwargs["logger"] = loggers_for(self.folder)
+            if self.subcommand == "fit" and given["enable_checkpointing"] is not False:
+                validated = not isinstance(self.datamodule, ImageDataModule) or (
+                    self.datamodule.val_size != 0
+                )
+                monitor = getattr(self.model, "monitor", None) if validated else None
+                self.checkpoints = best_and_last(monitor)
+                callbacks.append(self.checkpoints)
+        if given["enable_progress_bar"] is not False:
+            callbacks.append(progress(in_terminal=sys.stdout.isatty()))
+            kwargs["enable_progress_bar"] = sys.stdout.isatty()
+        if given["enable_model_summary"] is not False:
+            callbacks.append(pl.callbacks.RichModelSummary(max_depth=3))
+        plugins = given["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, WholeCheckpointIO()]
+        kwargs["callbacks"] = [*(given["callbacks"] or []), *callbacks]
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, then test the best checkpoint."""
+        start = time.monotonic()
+        self.trainer.fit(**arguments)
+        seconds = time.monotonic() - start
+        if self._get(self.config_init, "trainer")["fast_dev_run"]:
+            self._say("fast run: one batch through every stage; nothing was written")
+            return
+        reason = self._get(self.config_init, "stop").reason
+        if reason:
+            self._say(f"stopped after {self.trainer.current_epoch} epochs: {reason}")
+        best = self.checkpoints.best_model_path if self.checkpoints else ""
+        metrics = self._test(best or None)
+        if best:
+            self._say(f"checkpoint {(best := _short_path(best))}")
+        if self.folder:
+            write_summary(self.folder, summary(self, metrics, seconds, best))
+            self._say(f"logs {_short_path(self.folder)} ({', '.join(_listed(self.folder))})")
+
+    def validate(self, **arguments: Any) -> None:
+        """Measure a checkpoint on the validation images."""
+        (metrics,) = self.trainer.validate(**arguments, verbose=False)
+        self._report(metrics, "validate")
+
+    def test(self, **arguments: Any) -> None:
+        """Measure a checkpoint on the test images."""
+        self._test(arguments["ckpt_path"])
+
+    def predict(self, **arguments: Any) -> None:
+        """Write the probabilities of the test images' classes to predictions.csv."""
+        batches: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
+        if not self.folder or not batches or not isinstance(batches[0], torch.Tensor):
+            return
+        path = self.folder / "predictions.csv"
+        probabilities = torch.cat(batches)
+        names = tuple(str(k) for k in range(probabilities.shape[-1]))
+        if isinstance(self.datamodule, ImageDataModule):
+            names = self.datamodule.classes
+        write_predictions(path, probabilities, names)
+        data = measured_on(self.datamodule, "predict")
+        self._say(f"predictions {_short_path(path)} ({data})")
+
+    def _test(self, checkpoint: str | None) -> dict[str, float]:
+        if not is_overridden("test_step", self.model):
+            return {}
+        data = self.datamodule
+        (metrics,) = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
+        self._report(metrics, "test")
+        return dict(metrics)
+
+    def _report(self, metrics: Any, stage: str) -> None:
+        if self.trainer.is_global_zero:
+            print_metrics(metrics, measured_on(self.datamodule, stage))
+
+    def _say(self, line: str) -> None:
+        if self.trainer.is_global_zero:
+            say(line)
+
+
+def _listed(folder: Path) -> list[str]:
+    return sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".csv", ".json", ".yaml")
+    )
+
+
+def _short_path(path: str | Path) -> str:
+    """The path from here where it lies below, else whole."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _names_option(*keys: str) -> bool:
+    words = [word.lstrip("-").partition("=")[0].partition(".")[0] for word in sys.argv]
+    return any(key in words for key in keys) or "config" in words
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _subclasses(base: type) -> list[type]:
+    children: list[type] = base.__subclasses__()
+    return [c for child in children for c in (child, *_subclasses(child))]

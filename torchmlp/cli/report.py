@@ -1,0 +1,59 @@
+"""What a finished command prints and writes."""
+
+import csv
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchmlp.training.datamodule import ImageDataModule
+from torchmlp.training.lightning import pl
+
+
+def measured_on(data: pl.LightningDataModule | None, stage: str) -> str:
+    """The data that a figure was measured on: "10000 test images of MNIST"."""
+    if not isinstance(data, ImageDataModule):
+        return type(data).__name__ if data else "the model's own data"
+    count = data.count("val" if stage == "validate" else "test")
+    part = "validation" if stage == "validate" else "test"
+    return f"{count} {part} images of {data.title}"
+
+
+def print_metrics(metrics: dict[str, float], data: str) -> None:
+    """One line per metric, the accuracy first: `test accuracy 0.9853 (MNIST, ...)`."""
+    for name in sorted(metrics, key=lambda name: "accuracy" not in name):
+        say(f"{name.replace('_', ' ')} {metrics[name]:.4f} ({data})")
+
+
+def write_predictions(path: Path, probabilities: Tensor, classes: tuple[str, ...]) -> None:
+    """Write one row per image: its index, the most probable class, each class's probability."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "prediction", *(f"p({name})" for name in classes)])
+        for index, row in enumerate(probabilities.tolist()):
+            best = max(range(len(row)), key=row.__getitem__)
+            writer.writerow([index, classes[best], *(f"{p:.6g}" for p in row)])
+
+
+def summary(cli: Any, metrics: dict[str, float], seconds: float, checkpoint: str) -> dict[str, Any]:
+    """What summary.json holds."""
+    data = cli.datamodule
+    return {
+        "data": data.title if isinstance(data, ImageDataModule) else type(data).__name__,
+        "source": getattr(data, "source", None),
+        **metrics,
+        "epochs": cli.trainer.current_epoch,
+        "steps": cli.trainer.global_step,
+        "training_seconds": round(seconds, 2),
+        "checkpoint": checkpoint,
+        "device": str(cli.trainer.strategy.root_device),
+        "torch": torch.__version__,
+        "pytorch_lightning": version("pytorch-lightning"),
+    }
+
+
+def say(line: str) -> None:
+    """Print a line of the report."""
+    print(line, flush=True)  # noqa: T201  the program's output

@@ -1,0 +1,140 @@
+"""Running one command, and the exit code of every way it can end."""
+
+import logging
+import pickle
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from torchmlp.cli.arguments import names_in, value_of
+from torchmlp.cli.errors import UsageError, innermost, short
+from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
+from torchmlp.cli.lightning_cli import CommandLine
+from torchmlp.data import DataError
+from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
+from torchmlp.training.finite import NonFiniteLossError
+from torchmlp.training.runs import LOGS
+
+from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair
+    MisconfigurationException,
+)
+
+SIGTERM_EXCEPTION = "SIGTERMException"  # Lightning's, a SystemExit
+
+
+def run(words: list[str]) -> int:
+    """Run a command line that `rewrite` has seen.
+
+    Returns:
+        The exit code; 2 is raised as UsageError.
+    """
+    _quieten()
+    interruption = SaveWhenInterrupted()
+    try:
+        sys.argv[1:] = _with_checkpoint(words)
+        CommandLine(interruption)
+    except NonFiniteLossError as error:
+        _complain(f"sick: {error}")
+        return SICK
+    except SystemExit as error:
+        if interruption.interrupted or type(error).__name__ == SIGTERM_EXCEPTION:
+            return _interrupted(interruption)
+        return int(error.code or DONE)  # --help, --print_config
+    except (DataError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        _complain(f"error: {short(str(error))}")
+        return FAILED
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        if not _is_users_mistake(error):
+            raise
+        raise UsageError(short(innermost(str(error)))) from error
+    return DONE
+
+
+def _with_checkpoint(words: list[str]) -> list[str]:
+    """The line with --ckpt_path as a file, and the data that checkpoint was trained on.
+
+    The data are taken from the checkpoint where neither a flag nor a configuration names any: a
+    network trained on one data set and silently tested on another helps nobody.
+    """
+    which = value_of(words, "--ckpt_path")
+    if which is None:
+        return words
+    folder = Path(value_of(words, "--trainer.default_root_dir") or ".") / LOGS
+    try:
+        path = find_checkpoint(which, folder)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        data = checkpoint.get("datamodule_hyper_parameters", {})
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, AttributeError) as error:
+        raise UsageError(
+            f"--ckpt_path: expected a Lightning checkpoint, {which} is none or is damaged "
+            f"({type(error).__name__})"
+        ) from error
+    if "state_dict" not in checkpoint:
+        raise UsageError(f"--ckpt_path: expected a Lightning checkpoint, {which} has no state_dict")
+    words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
+    named = names_in(words)
+    if not any(name.startswith("--data") or name in ("-c", "--config") for name in named):
+        words[1:1] = [f"--data.{key}={data[key]}" for key in ("dataset", "source") if key in data]
+    return words
+
+
+def _interrupted(interruption: SaveWhenInterrupted) -> int:
+    cause = "interrupted" if interruption.interrupted else "terminated"
+    if interruption.saved:
+        path = interruption.saved
+        _complain(f"{cause}; saved {path}\ngo on with: python train.py fit --ckpt_path {path}")
+    else:
+        _complain(f"{cause}; nothing had been learned yet")
+    return INTERRUPTED if interruption.interrupted else TERMINATED
+
+
+def _is_users_mistake(error: Exception) -> bool:
+    """Whether the error was raised on purpose, by this package or by Lightning's checks.
+
+    Anything else, such as an error in a user's own module, keeps its traceback.
+    """
+    if isinstance(error, MisconfigurationException):
+        return True
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    raiser = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return raiser.partition(".")[0] in ("torchmlp", "jsonargparse")
+
+
+def _quieten() -> None:
+    """Leave what a user can act on: warnings in one line, none of Lightning's announcements."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for harmless in (
+        ".*does not have many workers",
+        ".*The number of training batches .* is smaller than the logging interval",
+        ".*(Checkpoint|Experiment logs) directory .* exists and is not empty",
+        ".*callbacks used to create the checkpoint need to be provided",
+        ".*treespec, LeafSpec",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", harmless)
+    warnings.showwarning = _one_line
+
+
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del category, filename, lineno, file, line
+    _complain(f"warning: {short(str(message), lines=6)}")
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  the program's words to its user

@@ -1,0 +1,25 @@
+"""Data sets in memory (torchvision's, and the digits that ship here) and minibatches of them."""
+
+from torchmlp.data.batches import Batches
+from torchmlp.data.embedded import read_embedded
+from torchmlp.data.errors import DataError, EmbeddedDataWarning
+from torchmlp.data.images import Images
+from torchmlp.data.labels import check_labels
+from torchmlp.data.loading import load_images, prepare_images
+from torchmlp.data.pixels import scale_pixels
+from torchmlp.data.split import split_validation
+from torchmlp.data.torchvision_repair import import_torchvision
+
+__all__ = [
+    "Batches",
+    "DataError",
+    "EmbeddedDataWarning",
+    "Images",
+    "check_labels",
+    "import_torchvision",
+    "load_images",
+    "prepare_images",
+    "read_embedded",
+    "scale_pixels",
+    "split_validation",
+]

@@ -1,0 +1,45 @@
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from torchmlp.data.catalogue import CLASSES
+from torchmlp.data.errors import DataError
+from torchmlp.data.images import Images
+
+DIGITS_FILE = Path(__file__).with_name("digits.npz")
+EMBEDDED_TITLE = "embedded digits (5000 training and 1000 test images of MNIST)"
+
+
+def read_embedded() -> Images:
+    """The digits that ship with the package: 500 training and 100 test images per class of MNIST.
+
+    They were drawn from MNIST's training and test files by `draw_digits`; digits.LICENSE tells
+    their terms.
+
+    Raises:
+        DataError: when the file is missing or damaged.
+    """
+    try:
+        with DIGITS_FILE.open("rb") as file, np.load(file) as arrays:
+            train_images, train_labels, test_images, test_labels = (
+                torch.from_numpy(arrays[name])
+                for name in ("train_images", "train_labels", "test_images", "test_labels")
+            )
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{DIGITS_FILE} is missing or damaged ({type(error).__name__}: {error}).\n"
+            "Way out: install torchmlp again."
+        ) from error
+    return Images(
+        dataset="mnist",
+        source="embedded",
+        title=EMBEDDED_TITLE,
+        train_images=train_images,
+        train_labels=train_labels.long(),
+        test_images=test_images,
+        test_labels=test_labels.long(),
+        classes=CLASSES["mnist"],
+    )

@@ -1,0 +1,24 @@
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+
+def check_labels(labels: Shaped[Tensor, " n"], num_classes: int) -> None:
+    """Checks that class labels are integers in 0..num_classes - 1.
+
+    Raises:
+        TypeError: when they are no integers.
+        ValueError: when one is outside; names the first.
+    """
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise TypeError(
+            f"labels: expected class indices of an integer dtype, got {labels.dtype}; "
+            "convert with .long()"
+        )
+    outside = ((labels < 0) | (labels >= num_classes)).nonzero()
+    if len(outside):
+        index = int(outside[0])
+        raise ValueError(
+            f"labels: label {int(labels[index])} at index {index} is outside the classes "
+            f"0..{num_classes - 1} (num_classes={num_classes})"
+        )

@@ -1,0 +1,106 @@
+"""Checkpoints: whole or not at all, kept when a run is interrupted, found again by a short name."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchmlp.training.lightning import pl
+
+INTERRUPTED = "interrupted.ckpt"
+
+
+class WholeCheckpointIO(pl.plugins.TorchCheckpointIO):
+    """Writes a checkpoint under a temporary name beside its place and renames it when it is whole.
+
+    Lightning's own goes through a temporary folder that may be another disk; a full disk then
+    leaves half a file under the final name, in place of the checkpoint that was there.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            OSError: it could not be written; what stood at `path` is untouched.
+        """
+        del storage_options  # local files have none
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            raise OSError(f"checkpoint not written: {target}: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class SaveWhenInterrupted(pl.Callback):
+    """Saves what a run has learned when Ctrl-C, SIGTERM or an error ends it.
+
+    Attributes:
+        saved: the file, or None.
+        interrupted: whether Ctrl-C ended the run.
+    """
+
+    def __init__(self) -> None:
+        self.saved: Path | None = None
+        self.interrupted = False
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save `interrupted.ckpt` beside the run's other checkpoints."""
+        del pl_module
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+        keep = self.interrupted or isinstance(exception, SystemExit)  # SIGTERM comes as one
+        callback = trainer.checkpoint_callback
+        if not keep or trainer.state.fn != "fit" or trainer.global_step == 0:
+            return
+        if not isinstance(callback, pl.callbacks.ModelCheckpoint) or not callback.dirpath:
+            return
+        self.saved = Path(callback.dirpath) / INTERRUPTED
+        trainer.save_checkpoint(self.saved)
+
+
+def best_and_last(monitor: str | None) -> pl.callbacks.ModelCheckpoint:
+    """The callback that keeps the best checkpoint by `monitor` (more is better) and the last.
+
+    Without a monitor the newest checkpoint is the best.
+    """
+    if monitor is None:
+        return pl.callbacks.ModelCheckpoint(filename="best-{epoch}", save_last=True)
+    name = f"best-{{epoch}}-{{{monitor}:.4f}}"
+    return pl.callbacks.ModelCheckpoint(filename=name, monitor=monitor, mode="max", save_last=True)
+
+
+def find_checkpoint(which: str, logs: Path) -> Path:
+    """The file of a checkpoint: a path, or "best" or "last" of the newest run under `logs`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if which not in ("best", "last"):
+        if not Path(which).is_file():
+            raise FileNotFoundError(
+                f"--ckpt_path: expected a checkpoint file, found none at {which}"
+            )
+        return Path(which)
+    found = [
+        path for path in logs.glob("*/checkpoints/*.ckpt") if path.name.startswith((which, "inter"))
+    ]
+    if which == "best" or any(path.name.startswith("last") for path in found):
+        found = [path for path in found if path.name.startswith(which)]
+    if not found:
+        raise FileNotFoundError(
+            f"--ckpt_path {which}: expected a run with a checkpoint in {logs}, found none; "
+            f"train first, or give the checkpoint's file"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime)

@@ -1,0 +1,140 @@
+"""The multilayer perceptron as a LightningModule."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from torchmlp.autograd.loss import mean_loss
+from torchmlp.data import scale_pixels
+from torchmlp.kernels.losses import LOSSES
+from torchmlp.kernels.names import find
+from torchmlp.nn.mlp import MLP
+from torchmlp.training.lightning import pl
+from torchmlp.training.schedules import OneCycle, for_lightning
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(pl.LightningModule):
+    """An MLP that learns to tell images apart, with the loss and accuracy of every stage.
+
+    Logs `train_loss`, `train_accuracy` (means over an epoch, the loss also per step), `val_*` and
+    `test_*`. Losses are in nats, accuracies shares of 1.
+
+    Args:
+        in_features: pixels of an image; the command line takes it from the data.
+        hidden: widths of the hidden layers.
+        out_features: classes; the command line takes it from the data.
+        activation: of the hidden layers.
+        output_activation: of the last layer.
+        init: initial weights; see `torchmlp.MLP`.
+        bias: whether the layers have one.
+        dropout: probability with which a hidden unit is dropped in training.
+        input_dropout: the same for a pixel.
+        loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
+
+    Raises:
+        ValueError: as `torchmlp.MLP`, and for an unknown loss.
+
+    Shape: images (batch, *image), uint8 or floating -> logits (batch, out_features).
+    """
+
+    monitor = "val_accuracy"  # what the best checkpoint is best in; more is better
+
+    def __init__(
+        self,
+        in_features: int = 784,
+        hidden: Sequence[int] = (512,),
+        out_features: int = 10,
+        activation: str = "relu",
+        output_activation: str = "identity",
+        init: str = "auto",
+        bias: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        loss: str = "cross_entropy",
+    ) -> None:
+        super().__init__()
+        find("loss", loss, LOSSES)
+        self.save_hyperparameters()
+        self.loss = loss
+        self.example_input_array = torch.zeros(1, in_features)  # sizes and FLOPs of the summary
+        self.mlp = MLP(
+            in_features,
+            hidden,
+            out_features,
+            activation,
+            output_activation,
+            init,
+            bias,
+            dropout,
+            input_dropout,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits; uint8 pixels are scaled to 0..1."""
+        dtype = next(self.parameters()).dtype
+        logits: Tensor = self.mlp(scale_pixels(images, dtype))
+        return logits
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """The mean loss of the batch."""
+        loss, accuracy = self._measure(batch)
+        rows = len(batch[1])
+        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
+        self.log("train_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=rows)
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Loss and accuracy of the batch, logged."""
+        self._log_evaluation("val", batch)
+
+    def test_step(self, batch: Batch) -> None:
+        """Loss and accuracy of the batch, logged."""
+        self._log_evaluation("test", batch)
+
+    def predict_step(self, batch: Batch) -> Tensor:
+        """The probability of each class, (batch, out_features)."""
+        logits: Tensor = self(batch[0])
+        return logits.float().softmax(-1)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum over one cycle; the command line puts its own in place of it."""
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        return for_lightning(self, optimizer, OneCycle(optimizer))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the shapes of a checkpoint's weights with the model's before any is copied.
+
+        Raises:
+            ValueError: they differ; the first difference is named.
+        """
+        found, mine = checkpoint["state_dict"], self.state_dict()
+        for name in [*mine, *(name for name in found if name not in mine)]:
+            shapes = [tuple(side[name].shape) if name in side else "none" for side in (found, mine)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"checkpoint of another shape: {name} is {shapes[0]} in the checkpoint and "
+                    f"{shapes[1]} in the model; give the model the checkpoint's settings (--hidden)"
+                )
+
+    def _measure(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        logits = self(images)
+        accuracy = (logits.detach().argmax(-1) == labels).float().mean()
+        target = labels
+        if self.loss != "cross_entropy":
+            target = one_hot(labels, logits.shape[-1]).to(logits.dtype)
+        return mean_loss(logits, target, self.loss), accuracy
+
+    def _log_evaluation(self, stage: str, batch: Batch) -> None:
+        loss, accuracy = self._measure(batch)
+        self.log_dict(
+            {f"{stage}_loss": loss, f"{stage}_accuracy": accuracy},
+            prog_bar=stage == "val",
+            batch_size=len(batch[1]),
+            sync_dist=True,
+        )

@@ -1,0 +1,139 @@
+"""Images for Lightning: loaded once, kept as uint8, batched by index."""
+
+import os
+from typing import Literal
+
+from torch import Tensor
+
+from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images
+from torchmlp.data.catalogue import CLASSES
+from torchmlp.data.split import split_validation
+from torchmlp.kernels.names import find
+from torchmlp.training.lightning import pl
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Labelled images in memory, in three parts: training, validation and test.
+
+    Args:
+        dataset: "mnist", "fashion_mnist", "kmnist", "emnist_digits", "emnist_letters" or "usps".
+        root: folder of the full data files, laid out as torchvision does.
+        source: "auto" takes the full files, downloads them when they are not there, and trains on
+            the 5000 digits that ship with the package when that fails; "full" never falls back;
+            "embedded" takes the digits that ship.
+        batch_size: images per step and process. Larger than the data: one short batch.
+        val_size: images held out of the training set for validation; None holds out a tenth.
+            The same ones in every run.
+
+    Raises:
+        ValueError: an unknown dataset or source, a batch size below 1, a val_size that leaves
+            nothing to train on.
+        torchmlp.data.DataError: the files are not there, or damaged.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "mnist",
+        root: str = "data",
+        source: str = "auto",
+        batch_size: int = 64,
+        val_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # what was really used is logged once it is known
+        self.dataset, self.root, self.source = dataset, root, source
+        self.batch_size, self.val_size = batch_size, val_size
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        self.images: Images | None = None
+
+    def prepare_data(self) -> None:
+        """Verify the files; download or unpack what is missing. One process per machine does it."""
+        self.source = prepare_images(self.dataset, self.root, self.source)
+
+    def setup(self, stage: str) -> None:
+        """Load the images and hold out the validation part."""
+        del stage
+        if self.images is not None:
+            return
+        self.images = load_images(self.dataset, self.root, self.source, download=False)
+        self.source = self.images.source
+        check_labels(self.images.train_labels, self.images.num_classes)
+        check_labels(self.images.test_labels, self.images.num_classes)
+        count = len(self.images.train_labels)
+        size = count // 10 if self.val_size is None else self.val_size
+        self._train, self._val = split_validation(count, size, seed=0)
+
+    @property
+    def title(self) -> str:
+        """What the loaded data are called in reports."""
+        return self._loaded.title
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by index."""
+        return self._loaded.classes
+
+    def count(self, part: Literal["train", "val", "test"]) -> int:
+        """The number of images in a part."""
+        if part == "test":
+            return len(self._loaded.test_labels)
+        return len(self._train if part == "train" else self._val)
+
+    @staticmethod
+    def sizes(dataset: str) -> tuple[int, int]:
+        """Pixels per image and number of classes of a data set, known without loading it.
+
+        Raises:
+            ValueError: an unknown data set.
+        """
+        return (256 if dataset == "usps" else 784), len(find("dataset", dataset, CLASSES))
+
+    def train_dataloader(self) -> Batches:
+        """Training batches, in an order that is a function of seed and epoch."""
+        # PL_GLOBAL_SEED is what seed_everything leaves, and what Lightning's own samplers read.
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        images = self._loaded
+        batches = self._batches(
+            images.train_images[self._train], images.train_labels[self._train], seed
+        )
+        if self.trainer:
+            # "Overfit this batch" wants the same batch in every epoch.
+            batches.shuffle = not getattr(self.trainer, "overfit_batches", 0)
+            batches.set_epoch(self.trainer.current_epoch)
+        return batches
+
+    def val_dataloader(self) -> Batches | list[Batches]:
+        """Validation batches, in order; none when nothing is held out."""
+        images = self._loaded
+        if len(self._val) == 0:
+            return []
+        return self._batches(images.train_images[self._val], images.train_labels[self._val])
+
+    def test_dataloader(self) -> Batches:
+        """Test batches, in order."""
+        return self._batches(self._loaded.test_images, self._loaded.test_labels)
+
+    def predict_dataloader(self) -> Batches:
+        """The test images again, for predictions."""
+        return self.test_dataloader()
+
+    @property
+    def _loaded(self) -> Images:
+        if self.images is None:
+            self.prepare_data()
+            self.setup("fit")
+        assert self.images is not None
+        return self.images
+
+    def _batches(self, images: Tensor, labels: Tensor, seed: int | None = None) -> Batches:
+        return Batches(
+            images,
+            labels,
+            # Evaluation has no gradient to be noisy: fewer, larger batches give the same figures.
+            self.batch_size if seed is not None else max(self.batch_size, 1000),
+            shuffle=seed is not None,
+            seed=seed or 0,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )

@@ -1,0 +1,51 @@
+"""A loss that is nan or infinite ends the run: every later step would be computed from it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchmlp.training.lightning import pl
+
+LOOK_EVERY = 50  # Lightning's own default for log_every_n_steps
+
+
+class NonFiniteLossError(RuntimeError):
+    """The run is numerically sick."""
+
+
+class StopWhenNotFinite(pl.Callback):
+    """Raises `NonFiniteLossError` when the training loss is nan or infinite.
+
+    On a CPU every step is looked at; elsewhere one in `LOOK_EVERY`, for a look waits for the
+    device.
+    """
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the loss that training_step returned."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if not isinstance(loss, Tensor):
+            return
+        if loss.device.type != "cpu" and batch_idx % LOOK_EVERY:
+            return
+        if bool(torch.isfinite(loss).all()):
+            return
+        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+        sick_input = isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all())
+        rates = ", ".join(
+            f"{group['lr']:.3g}" for o in trainer.optimizers for group in o.param_groups
+        )
+        step, epoch = trainer.global_step, pl_module.current_epoch
+        where = f"the loss is {float(loss)} at step {step} (epoch {epoch})"
+        if sick_input:
+            why = "the batch holds values that are not finite; correct or leave out such samples"
+        else:
+            why = f"learning rate {rates}; a smaller one, another init or more precision may help"
+        raise NonFiniteLossError(f"{where}: {why}")
