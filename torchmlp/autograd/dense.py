@@ -128,6 +128,11 @@ class DenseFunction(_DenseFunction):
         return (da, dz) if ACTIVATIONS[ctx.activation].reads == "z" else da
 
 
+def autocast_is_on(device: str) -> bool:
+    """Whether autocast is on for this type of device; never for one that has none, as "meta"."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def under_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     """The tensors as autocast would hand them to torch.nn.functional.linear.
 
@@ -135,7 +140,7 @@ def under_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     as autocast leaves it.
     """
     device = next(tensor.device.type for tensor in tensors if tensor is not None)
-    if not torch.is_autocast_enabled(device):
+    if not autocast_is_on(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -22,7 +23,8 @@ def dropout(x: Tensor, rate: float, *, training: bool = True) -> Tensor:
     check_dropout(rate)
     if not training or rate == 0:
         return x
-    apply: Any = DropoutFunction.apply
+    function = _DropoutFunction if torch.compiler.is_compiling() else DropoutFunction
+    apply: Any = function.apply
     dropped: Tensor = apply(x, dropout_mask(x.detach(), rate))
     return dropped
 
@@ -33,8 +35,8 @@ def check_dropout(rate: float, name: str = "dropout") -> None:
         raise ValueError(f"{name}: expected a rate in 0 <= rate < 1, got {rate}")
 
 
-class DropoutFunction(Function):
-    """x ⊙ mask, and the same product in both directions of differentiation."""
+class _DropoutFunction(Function):
+    """x ⊙ mask and its reverse mode, the same product."""
 
     generate_vmap_rule = True
 
@@ -53,8 +55,12 @@ class DropoutFunction(Function):
         (mask,) = ctx.saved_tensors
         return grad * mask, None
 
+
+class DropoutFunction(_DropoutFunction):
+    """`_DropoutFunction` with its forward mode, once more the same product."""
+
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, dx: Tensor, _: Tensor | None) -> Tensor:
         (mask,) = ctx.saved_tensors
         tangent: Tensor = dx * mask
         return tangent

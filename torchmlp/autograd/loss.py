@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.kernels.dense import averaging_scale
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
 from torchmlp.kernels.names import find
@@ -33,7 +34,7 @@ def mean_loss(output: Tensor, target: Tensor, loss: str = "cross_entropy") -> Te
         tensor(2.5000)
     """
     find("loss", loss, LOSSES)
-    if torch.is_autocast_enabled(output.device.type) and output.dtype != torch.float64:
+    if autocast_is_on(output.device.type) and output.dtype != torch.float64:
         output = output.float()
     check_target(output.shape, target, loss)
     function = _LossFunction if torch.compiler.is_compiling() else LossFunction

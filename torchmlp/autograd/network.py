@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from torchmlp.autograd.dense import DenseFunction, check_dense, dense, under_autocast
+from torchmlp.autograd.dense import (
+    DenseFunction,
+    autocast_is_on,
+    check_dense,
+    dense,
+    under_autocast,
+)
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.dense import (
@@ -64,7 +70,10 @@ def network_loss(
     names = [activations] * len(weights) if isinstance(activations, str) else list(activations)
     biases = [None] * len(weights) if biases is None else list(biases)
     _check_lengths(len(weights), len(biases), len(names))
-    dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
+    find("loss", loss, LOSSES)
+    dtype = x.dtype
+    if autocast_is_on(x.device.type) and dtype != torch.float64:
+        dtype = torch.float32
     pairs = zip(weights, biases, strict=True)
     x, *parameters = under_autocast(x, *(tensor for pair in pairs for tensor in pair))
     layers = _layers(parameters, names)

@@ -32,7 +32,10 @@ from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
 from pytorch_lightning.utilities.model_helpers import is_overridden  # isort: skip
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "model": {"class_path": "torchmlp.Classifier"},
+    "model": {
+        "class_path": "torchmlp.Classifier",
+        "init_args": {"dropout": 0.3, "input_dropout": 0.2},
+    },
     "data": {"class_path": "torchmlp.ImageDataModule"},
     "optimizer": {
         "class_path": "torch.optim.SGD",
@@ -182,7 +185,9 @@ class CommandLine(LightningCLI):
         reason = self._get(self.config_init, "stop").reason
         if reason:
             self._say(f"stopped after {self.trainer.current_epoch} epochs: {reason}")
-        best = self.checkpoints.best_model_path if self.checkpoints else ""
+        kept = self.checkpoints
+        # A run that max_steps or max_time ends within its first epoch has a last, but no best.
+        best = (kept.best_model_path or kept.last_model_path) if kept else ""
         metrics = self._test(best or None)
         if best:
             self._say(f"checkpoint {(best := _short_path(best))}")

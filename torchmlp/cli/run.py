@@ -118,6 +118,7 @@ def _quieten() -> None:
         ".*The number of training batches .* is smaller than the logging interval",
         ".*(Checkpoint|Experiment logs) directory .* exists and is not empty",
         ".*callbacks used to create the checkpoint need to be provided",
+        ".*could not find the monitored key",  # the run ended before its first validation
         ".*treespec, LeafSpec",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", harmless)

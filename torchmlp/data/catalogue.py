@@ -4,9 +4,8 @@ Addresses and checksums of archives are those of the installed torchvision, and 
 disk.
 """
 
-import difflib
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +61,6 @@ class Archive:
     md5: str
     urls: tuple[str, ...]
     raw_files: tuple[RawFile, ...] = ()
-
-
-def check_name(what: str, name: str, known: Iterable[str]) -> None:
-    """Raises ValueError, with the list and the nearest name, unless `name` is `known`."""
-    known = list(known)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what}: got {name!r}, expected one of {', '.join(known)}{hint}")
 
 
 def archives(dataset: str, root: Path) -> tuple[Archive, ...]:

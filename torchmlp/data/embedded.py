@@ -10,7 +10,7 @@ from torchmlp.data.errors import DataError
 from torchmlp.data.images import Images
 
 DIGITS_FILE = Path(__file__).with_name("digits.npz")
-EMBEDDED_TITLE = "embedded digits (5000 training and 1000 test images of MNIST)"
+EMBEDDED_TITLE = "embedded digits, a 6000-image subset of MNIST"
 
 
 def read_embedded() -> Images:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from torchmlp.data.archives import prepare_files
-from torchmlp.data.catalogue import TITLES, check_name
+from torchmlp.data.catalogue import TITLES
 from torchmlp.data.embedded import EMBEDDED_TITLE, read_embedded
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
 from torchmlp.data.full import read_full
 from torchmlp.data.images import Images
+from torchmlp.kernels.names import find
 
 
 def load_images(
@@ -53,8 +54,8 @@ def prepare_images(
         What there is to load. As the `source` of `load_images` it loads that, without a
         second warning.
     """
-    check_name("dataset", dataset, TITLES)
-    check_name("source", source, ("auto", "full", "embedded"))
+    find("dataset", dataset, TITLES)
+    find("source", source, dict.fromkeys(("auto", "full", "embedded")))
     if source == "embedded":
         if dataset != "mnist":
             raise ValueError(

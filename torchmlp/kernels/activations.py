@@ -11,7 +11,7 @@ branch would contribute 0 · ∞ = NaN).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from torchmlp.kernels.names import find
 
 LEAKY_SLOPE = 0.01  # torch.nn.LeakyReLU's default
 SOFTPLUS_THRESHOLD = 20.0  # torch.nn.Softplus's default: above it the function is z itself
+MISH_LINEAR = 30.0  # φ(z) = z to the last bit of float64, and e^2z still fits float32
 SELU_ALPHA = 1.6732632423543772  # Klambauer et al. (2017), equation 14
 SELU_SCALE = 1.0507009873554805
 GELU_TANH_CUBIC = 0.044715  # Hendrycks & Gimpel (2016), section 2
@@ -60,14 +61,14 @@ def activate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*sha
 
 def pull_back(
     grad_a: Float[Tensor, "*shape"],
-    z: Float[Tensor, "*shape"],
-    a: Float[Tensor, "*shape"],
+    z: Float[Tensor, "*shape"] | None,
+    a: Float[Tensor, "*shape"] | None,
     activation: str,
 ) -> Float[Tensor, "*shape"]:
     """The delta of a layer from the gradient of its output: grad_a ⊙ φ'(z).
 
-    Only the one of `z` and `a` that the activation `reads` is looked at. At a kink (ReLU at 0) the
-    derivative is torch.nn's choice.
+    Only the one of `z` and `a` that the activation `reads` is looked at; the other may be None, and
+    both may where it reads nothing. At a kink (ReLU at 0) the derivative is torch.nn's choice.
 
     Raises:
         ValueError: no activation has this name.
@@ -75,7 +76,8 @@ def pull_back(
     Source: Nielsen (2015), chapter 2, BP2. Checked in tests/kernels/test_activations.py.
     """
     phi = find("activation", activation, ACTIVATIONS)
-    return phi.pullback(grad_a, z if phi.reads == "z" else a)
+    read: Any = z if phi.reads == "z" else a
+    return phi.pullback(grad_a, read)
 
 
 def _in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -94,7 +96,7 @@ def _identity(z: Tensor) -> Tensor:
     return z
 
 
-def _identity_pullback(grad: Tensor, _: Tensor) -> Tensor:
+def _identity_pullback(grad: Tensor, _: Tensor | None) -> Tensor:
     return grad
 
 
@@ -175,8 +177,7 @@ def _gelu_tanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 def _mish_ratio(z: Tensor) -> Tensor:
     # tanh(log(1 + e^z)) = n / (n + 2) with n = e^z (e^z + 2): no logarithm, no cancellation.
-    # At 30 the ratio is 1 to the last bit of float64, and n still fits float32.
-    e = torch.exp(z.clamp(max=30.0))
+    e = torch.exp(z.clamp(max=MISH_LINEAR))
     return e * (e + 2)
 
 
@@ -187,6 +188,7 @@ def _mish(z: Tensor) -> Tensor:
 
 def _mish_pullback(grad: Tensor, z: Tensor) -> Tensor:
     # φ' = t + z σ(z) (1 − t²), where 1 − t² = 4 (n + 1) / (n + 2)²
+    z = z.clamp(max=MISH_LINEAR)  # beyond, z times what is left of 1 − t² would grow
     n = _mish_ratio(z)
     return grad * (n / (n + 2) + z * torch.sigmoid(z) * 4 * (n + 1) / (n + 2) / (n + 2))
 

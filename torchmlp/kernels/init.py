@@ -42,10 +42,14 @@ def parse_init(init: str) -> tuple[str, list[float]]:
         >>> parse_init("uniform(0, 1)")
         ('uniform', [0.0, 1.0])
     """
-    name, _, rest = str(init).strip().partition("(")
-    spelling = find("init", name.strip(), SPELLINGS)
+    name, opening, rest = str(init).strip().partition("(")
+    name = name.strip()
+    spelling = find("init", name, SPELLINGS)
+    if opening and not rest.endswith(")"):
+        raise ValueError(f"init {init!r}: expected {spelling}")
+    parts = rest.removesuffix(")").strip()
     try:
-        arguments = [float(part) for part in rest.removesuffix(")").split(",") if rest]
+        arguments = [float(part) for part in parts.split(",") if parts]
     except ValueError:
         raise ValueError(f"init {init!r}: expected {spelling} with numbers") from None
     if len(arguments) != (spelling.count(",") + 1 if "(" in spelling else 0):

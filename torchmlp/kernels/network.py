@@ -113,7 +113,7 @@ def average_gradients(
             dense_grad_weight(delta, a, scale),
             None if layer.bias is None else dense_grad_bias(delta, scale),
         )
-        for delta, a, layer in zip(deltas, passed.a, layers, strict=False)
+        for delta, a, layer in zip(deltas, passed.a[:-1], layers, strict=True)
     ]
 
 

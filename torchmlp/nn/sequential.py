@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.nn.utils import skip_init
 
+from torchmlp.autograd.dropout import check_dropout
 from torchmlp.nn.dense import Dense
 
 Linear = TypeVar("Linear", bound=nn.Linear)
@@ -68,6 +69,7 @@ def from_sequential(network: nn.Sequential) -> tuple[list[Dense], float, float]:
         elif type(module) is nn.Dropout:
             if len(layers) in rates:
                 raise ValueError(f"{where}: expected one nn.Dropout at a place, not two")
+            check_dropout(module.p, where)
             rates[len(layers)] = module.p
         elif not layers or layers[-1].activation != "identity" or len(layers) in rates:
             raise ValueError(f"{where}: expected an nn.Linear or nn.Dropout here")
@@ -97,12 +99,18 @@ def _copied(kind: type[Linear], source: nn.Linear) -> Linear:
 def _name_of(module: nn.Module, where: str) -> str:
     """The name of the activation that `module` computes, settings included."""
     for name, make in MODULES.items():
-        # The printed form carries the settings: LeakyReLU(0.2) is another function than ours.
+        # With settings of its own it is another function than ours: LeakyReLU(0.2).
         if type(module) is type(make()) and _settings(module) == _settings(make()):
             return name
     known = ", ".join(str(make()) for make in MODULES.values())
     raise ValueError(f"{where}: expected nn.Linear, nn.Dropout or one of {known}")
 
 
-def _settings(module: nn.Module) -> str:
-    return module.extra_repr().replace("inplace=True", "").strip(" ,")
+def _settings(module: nn.Module) -> dict[str, Any]:
+    # Values, not the printed form: Hardtanh(-1, 1) is Hardtanh(-1.0, 1.0).
+    ours = {"training", "inplace"}
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key not in ours
+    }

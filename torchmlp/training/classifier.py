@@ -83,9 +83,9 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         """The mean loss of the batch."""
         loss, accuracy = self._measure(batch)
-        rows = len(batch[1])
-        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=rows)
-        self.log("train_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=rows)
+        how: dict[str, Any] = {"on_epoch": True, "batch_size": len(batch[1]), "sync_dist": True}
+        self.log("train_loss", loss, on_step=True, prog_bar=True, **how)
+        self.log("train_accuracy", accuracy, on_step=False, **how)
         return loss
 
     def validation_step(self, batch: Batch) -> None:

@@ -1,0 +1,1 @@
+"""Runs that teach something. None of this is meant to be built upon."""
