@@ -241,13 +241,14 @@ def test_unusable_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_names() -> None:
     """A misspelt name gets the list and the nearest one."""
-    with pytest.raises(
-        ValueError, match=r"dataset: got 'mnits', expected one of mnist, .*usps; did"
-    ):
+    expected = r"unknown dataset 'mnits'; did you mean 'mnist'\? expected one of: mnist, .*usps"
+    with pytest.raises(ValueError, match=expected):
         load_images("mnits")
     with pytest.raises(ValueError, match="did you mean 'emnist_letters'"):
         load_images("emnist-letters")
-    with pytest.raises(ValueError, match="source: got 'offline', expected one of auto, full, emb"):
+    with pytest.raises(
+        ValueError, match="unknown source 'offline'; expected one of: auto, full, emb"
+    ):
         prepare_images("mnist", source="offline")
     with pytest.raises(ValueError, match="no usps ships with torchmlp, only mnist"):
         load_images("usps", source="embedded")

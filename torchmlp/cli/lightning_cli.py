@@ -36,7 +36,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "class_path": "torchmlp.Classifier",
         "init_args": {"dropout": 0.3, "input_dropout": 0.2},
     },
-    "data": {"class_path": "torchmlp.ImageDataModule"},
+    "data": {"class_path": "torchmlp.ImageDataModule", "init_args": {"max_shift": 1}},
     "optimizer": {
         "class_path": "torch.optim.SGD",
         "init_args": {"lr": 0.1, "momentum": 0.9, "nesterov": True},

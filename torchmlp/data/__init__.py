@@ -7,6 +7,7 @@ from torchmlp.data.images import Images
 from torchmlp.data.labels import check_labels
 from torchmlp.data.loading import load_images, prepare_images
 from torchmlp.data.pixels import scale_pixels
+from torchmlp.data.shift import shift_images
 from torchmlp.data.split import split_validation
 from torchmlp.data.torchvision_repair import import_torchvision
 
@@ -21,5 +22,6 @@ __all__ = [
     "prepare_images",
     "read_embedded",
     "scale_pixels",
+    "shift_images",
     "split_validation",
 ]

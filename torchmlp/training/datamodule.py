@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images
+from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images, shift_images
 from torchmlp.data.catalogue import CLASSES
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
@@ -24,6 +24,8 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: images per step and process. Larger than the data: one short batch.
         val_size: images held out of the training set for validation; None holds out a tenth.
             The same ones in every run.
+        max_shift: training images are moved by up to this many pixels along each axis, by another
+            random offset each time they are seen; 0 leaves them alone.
 
     Raises:
         ValueError: an unknown dataset or source, a batch size below 1, a val_size that leaves
@@ -38,11 +40,15 @@ class ImageDataModule(pl.LightningDataModule):
         source: str = "auto",
         batch_size: int = 64,
         val_size: int | None = None,
+        max_shift: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # what was really used is logged once it is known
         self.dataset, self.root, self.source = dataset, root, source
         self.batch_size, self.val_size = batch_size, val_size
+        self.max_shift = max_shift
+        if max_shift < 0:
+            raise ValueError(f"max_shift: expected at least 0 pixels, got {max_shift}")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         self.images: Images | None = None
@@ -102,6 +108,15 @@ class ImageDataModule(pl.LightningDataModule):
             batches.shuffle = not getattr(self.trainer, "overfit_batches", 0)
             batches.set_epoch(self.trainer.current_epoch)
         return batches
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Shift training images, on the device they have been moved to."""
+        del dataloader_idx
+        if not self.max_shift or not self.trainer or not self.trainer.training:
+            return batch
+        return shift_images(batch[0], self.max_shift), batch[1]
 
     def val_dataloader(self) -> Batches | list[Batches]:
         """Validation batches, in order; none when nothing is held out."""
