@@ -78,7 +78,7 @@ def _commit() -> str:
     return run.stdout.strip()
     return subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()  # noqa: S603
+    ).stdout.strip()
 
 
 def _cpu() -> str:

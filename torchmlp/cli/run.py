@@ -1,5 +1,6 @@
 """Running one command, and the exit code of every way it can end."""
 
+import dis
 import logging
 import pickle
 import sys
@@ -96,17 +97,21 @@ def _interrupted(interruption: SaveWhenInterrupted) -> int:
 
 
 def _is_users_mistake(error: Exception) -> bool:
-    """Whether the error was raised on purpose, by this package or by Lightning's checks.
+    """Whether a raise statement of this package or a check of Lightning's is behind the error.
 
-    Anything else, such as an error in a user's own module, keeps its traceback.
+    Anything else, such as an error in a user's own module or a mistake in this one, keeps its
+    traceback.
     """
     if isinstance(error, MisconfigurationException):
         return True
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    raiser = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return raiser.partition(".")[0] in ("torchmlp", "jsonargparse")
+    if trace is None:
+        return False
+    raiser = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    raised = dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    return raised and raiser in ("torchmlp", "jsonargparse")
 
 
 def _quieten() -> None:

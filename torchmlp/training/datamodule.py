@@ -1,7 +1,7 @@
 """Images for Lightning: loaded once, kept as uint8, batched by index."""
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -109,14 +109,15 @@ class ImageDataModule(pl.LightningDataModule):
             batches.set_epoch(self.trainer.current_epoch)
         return batches
 
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Shift training images, on the device they have been moved to."""
         del dataloader_idx
-        if not self.max_shift or not self.trainer or not self.trainer.training:
+        training = self.trainer is not None and self.trainer.training
+        # Lightning also passes a model's lone example input through here.
+        if not self.max_shift or not training or isinstance(batch, Tensor):
             return batch
-        return shift_images(batch[0], self.max_shift), batch[1]
+        images, labels = batch
+        return shift_images(images, self.max_shift), labels
 
     def val_dataloader(self) -> Batches | list[Batches]:
         """Validation batches, in order; none when nothing is held out."""
