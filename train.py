@@ -1,8 +1,12 @@
 """The entry point: `python train.py --help`."""
 
+import os
 import sys
 
 if __name__ == "__main__":
+    # Read when torch is loaded. OpenMP's threads would spin while they wait for each other; when
+    # another process has the core they wait for, that makes a step ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from torchmlp.cli import main
 

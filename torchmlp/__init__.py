@@ -3,21 +3,20 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
-from torchmlp.nn import MLP, Dense
-from torchmlp.training.streams import (
-    TrainingState,
-    close_enough,
-    long_enough,
-    no_improvement,
-    reported,
-    training_states,
-    until,
-)
-
 if TYPE_CHECKING:
+    from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
+    from torchmlp.nn import MLP, Dense
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
+    from torchmlp.training.streams import (
+        TrainingState,
+        close_enough,
+        long_enough,
+        no_improvement,
+        reported,
+        training_states,
+        until,
+    )
 
 __version__ = "0.1.0"
 
@@ -39,14 +38,32 @@ __all__ = [
     "until",
 ]
 
-# Lightning takes seconds to import; these wait until they are asked for.
-_LAZY = {
-    "Classifier": "torchmlp.training.classifier",
-    "ImageDataModule": "torchmlp.training.datamodule",
+# Torch takes a second to import and Lightning several: each name waits until it is asked for, so
+# that a mistyped command line is answered at once.
+_HOME = {
+    "autograd": ["DenseFunction", "dense", "mean_loss", "network_loss"],
+    "nn": ["MLP", "Dense"],
+    "training.classifier": ["Classifier"],
+    "training.datamodule": ["ImageDataModule"],
+    "training.streams": [
+        "TrainingState",
+        "close_enough",
+        "long_enough",
+        "no_improvement",
+        "reported",
+        "training_states",
+        "until",
+    ],
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    for module, names in _HOME.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"torchmlp.{module}"), name)
+            return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
