@@ -197,7 +197,7 @@ class CommandLine(LightningCLI):
 
     def validate(self, **arguments: Any) -> None:
         """Measure a checkpoint on the validation images."""
-        (metrics,) = self.trainer.validate(**arguments, verbose=False)
+        (metrics,) = self.trainer.validate(**{**arguments, "verbose": False})
         self._report(metrics, "validate")
 
     def test(self, **arguments: Any) -> None:
@@ -227,7 +227,7 @@ class CommandLine(LightningCLI):
         return dict(metrics)
 
     def _report(self, metrics: Any, stage: str) -> None:
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and metrics:
             print_metrics(metrics, measured_on(self.datamodule, stage))
 
     def _say(self, line: str) -> None:

@@ -22,9 +22,11 @@ def measured_on(data: pl.LightningDataModule | None, stage: str) -> str:
 
 
 def print_metrics(metrics: dict[str, float], data: str) -> None:
-    """One line per metric, the accuracy first: `test accuracy 0.9853 (MNIST, ...)`."""
-    for name in sorted(metrics, key=lambda name: "accuracy" not in name):
-        say(f"{name.replace('_', ' ')} {metrics[name]:.4f} ({data})")
+    """One line per metric, the accuracy first, and with it the data it was measured on."""
+    first, *rest = sorted(metrics, key=lambda name: "accuracy" not in name)
+    say(f"{first.replace('_', ' ')} {metrics[first]:.4f} on {data}")
+    for name in rest:
+        say(f"{name.replace('_', ' ')} {metrics[name]:.4f}")
 
 
 def write_predictions(path: Path, probabilities: Tensor, classes: tuple[str, ...]) -> None:

@@ -21,8 +21,8 @@ Batch = tuple[Tensor, Tensor]
 class Classifier(pl.LightningModule):
     """An MLP that learns to tell images apart, with the loss and accuracy of every stage.
 
-    Logs `train_loss`, `train_accuracy` (means over an epoch, the loss also per step), `val_*` and
-    `test_*`. Losses are in nats, accuracies shares of 1.
+    Logs `train_loss`, `train_accuracy`, `val_*` and `test_*`, means over the epoch, and
+    `train_loss_step`. Losses are in nats, accuracies shares of 1.
 
     Args:
         in_features: pixels of an image; the command line takes it from the data.
@@ -84,7 +84,8 @@ class Classifier(pl.LightningModule):
         """The mean loss of the batch."""
         loss, accuracy = self._measure(batch)
         how: dict[str, Any] = {"on_epoch": True, "batch_size": len(batch[1]), "sync_dist": True}
-        self.log("train_loss", loss, on_step=True, prog_bar=True, **how)
+        self.log("train_loss_step", loss, on_step=True, on_epoch=False)
+        self.log("train_loss", loss, on_step=False, prog_bar=True, **how)
         self.log("train_accuracy", accuracy, on_step=False, **how)
         return loss
 

@@ -40,7 +40,8 @@ def new_run_folder(root: str | os.PathLike[str]) -> Path:
 
 def loggers_for(folder: Path) -> list[pl.loggers.Logger]:
     """TensorBoard's and the CSV logger, both writing into `folder`."""
-    root, name, version = folder.parent.parent, folder.parent.name, folder.name
+    root, name = folder.parent.parent, folder.parent.name
+    version = int(folder.name.removeprefix("version_"))
     return [
         pl.loggers.TensorBoardLogger(root, name, version, default_hp_metric=False),
         pl.loggers.CSVLogger(root, name, version),

@@ -52,15 +52,23 @@ class OneCycle(LambdaLR):
     def _factor(self, step: int) -> float:
         if self.total_steps is None:
             return self.START
-        peak = self.warmup * (self.total_steps - 1)
+        last = self.total_steps - 1
+        peak = self.warmup * last
         if step < peak:
             return _cosine(self.START, 1.0, step / peak)
-        fallen = (step - peak) / max(self.total_steps - 1 - peak, 1)
+        fallen = (step - peak) / (last - peak) if last else 0.0
         return _cosine(1.0, self.END, min(fallen, 1.0))
+
+    def set_length(self, total_steps: int) -> None:
+        """Tell a scheduler that was made without it the length of the run; nothing is stepped."""
+        self.total_steps = total_steps
+        for group, peak in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = peak * self._factor(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the run's length: a resumed run asks its own trainer for that."""
         state: dict[str, Any] = super().state_dict()
+        state["lr_lambdas"] = [None] * len(self.lr_lambdas)  # a method: it has no state of its own
         return {key: value for key, value in state.items() if key != "total_steps"}
 
 
@@ -87,7 +95,7 @@ def for_lightning(
                 "OneCycle: expected a run with an end, got max_epochs=-1 and max_steps=-1; "
                 "set one of them or choose another --lr_scheduler"
             )
-        scheduler.total_steps = int(steps)
+        scheduler.set_length(int(steps))
     entry: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
     if isinstance(scheduler, (OneCycle, OneCycleLR, CyclicLR)):
         entry["interval"] = "step"
