@@ -132,7 +132,9 @@ class NetworkFunction(Function):
             grad_target = LOSSES[ctx.loss].grad_target(output, target) * (grad * scale)
         if wants_x or any(wants):
             first = 0 if wants_x else wants.index(True) // 2
-            delta_output = loss_delta(output, target, ctx.loss) * grad
+            delta_output = loss_delta(output, target, ctx.loss)
+            # In the loss's dtype: a 16-bit product would cast a scaler's 65536 to infinity.
+            delta_output = (delta_output.to(grad.dtype) * grad).to(output.dtype)
             deltas = scan_deltas(delta_output, passed, layers, first)
             for k, delta in enumerate(deltas, first):
                 if wants[2 * k]:

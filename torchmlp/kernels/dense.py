@@ -1,5 +1,7 @@
 """The dense layer a = φ(x Wᵀ + b) and its three gradients, one function for each equation."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -28,7 +30,7 @@ def dense_forward(
         >>> z.tolist(), a.tolist()
         ([-1.0, -1.0], [0.0, 0.0])
     """
-    x_NI = x.reshape(-1, x.shape[-1])
+    x_NI = flat(x)
     z_NO = x_NI @ weight.t() if bias is None else torch.addmm(bias, x_NI, weight.t())
     z = z_NO.reshape(*x.shape[:-1], weight.shape[0])
     return activate(z, activation), z
@@ -44,7 +46,7 @@ def dense_grad_x(
     Cost: 2·N·I·O floating-point operations.
     Source: Nielsen (2015), chapter 2, BP2. Checked in tests/kernels/test_dense.py.
     """
-    delta_NO = delta.reshape(-1, delta.shape[-1])
+    delta_NO = flat(delta)
     return (delta_NO @ weight).reshape(*delta.shape[:-1], weight.shape[1])
 
 
@@ -69,8 +71,8 @@ def dense_grad_weight(
     Cost: 2·N·I·O floating-point operations.
     Source: Nielsen (2015), chapter 2, BP4. Checked in tests/kernels/test_dense.py.
     """
-    delta_ON = delta.reshape(-1, delta.shape[-1]).t()
-    x_NI = x.reshape(-1, x.shape[-1])
+    delta_ON = flat(delta).t()
+    x_NI = flat(x)
     if scale == 1.0:
         return delta_ON @ x_NI
     return torch.addmm(x.new_zeros(()), delta_ON, x_NI, beta=0, alpha=scale)
@@ -88,7 +90,7 @@ def dense_grad_bias(
 
     Source: Nielsen (2015), chapter 2, BP3. Checked in tests/kernels/test_dense.py.
     """
-    delta_NO = delta.reshape(-1, delta.shape[-1])
+    delta_NO = flat(delta)
     if scale == 1.0:
         return delta_NO.sum(0)
     half = delta.dtype in (torch.float16, torch.bfloat16)
@@ -99,3 +101,8 @@ def dense_grad_bias(
 def averaging_scale(rows: int) -> float:
     """The 1/N that turns a sum over rows into a mean; 1 for zero rows, whose sum is 0 anyway."""
     return 1.0 / max(rows, 1)
+
+
+def flat(x: Float[Tensor, "*batch features"]) -> Float[Tensor, "rows features"]:
+    """All batch axes as one; -1 would leave the number of rows open where there are no features."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

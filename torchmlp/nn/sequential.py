@@ -93,6 +93,8 @@ def _copied(kind: type[Linear], source: nn.Linear) -> Linear:
     make: Any = skip_init  # untyped
     copy: Linear = make(kind, source.in_features, source.out_features, has_bias, **like)
     copy.load_state_dict(source.state_dict())
+    for mine, theirs in zip(copy.parameters(), source.parameters(), strict=True):
+        mine.requires_grad_(theirs.requires_grad)
     return copy.train(source.training)
 
 

@@ -1,0 +1,60 @@
+"""What every test gets: one thread, a seed, and a GPU only where there is one."""
+
+import gzip
+import os
+
+# Before torch is imported: on small matrices a second thread costs more than it brings, and beside
+# another program it makes a test ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+
+# The same examples in every run: a failure is one that the next run shows too.
+settings.register_profile("torchmlp", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("torchmlp")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pass the warning that torch's forward mode makes of its own, on first use."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:`torch.jit.script` is (deprecated|not supported)"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  what torchvision and Lightning draw from
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A CUDA device; the test is skipped where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and torch sees none")
+    return torch.device("cuda")
+
+
+@pytest.fixture(scope="session")
+def full_mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the full MNIST as torchvision lays it out, or a skip."""
+    if root := os.environ.get("TORCHMLP_MNIST"):
+        return Path(root)
+    packed = Path(__file__).parents[2] / "shared" / "mnist"
+    if not (packed / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip("no full MNIST: set TORCHMLP_MNIST to a folder that holds MNIST/raw/*-ubyte")
+    root_path = tmp_path_factory.mktemp("full")
+    raw = root_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in packed.glob("*-ubyte.gz"):
+        (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    return root_path

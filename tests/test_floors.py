@@ -1,0 +1,235 @@
+"""Each floor imports only the floors below it, and derivatives are written by hand."""
+
+import ast
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import torchmlp
+
+PACKAGE = Path(torchmlp.__file__).parent
+
+# torchmlp/__init__.py stands over the house and shows what is public.
+FLOORS = {
+    "torchmlp": 8,
+    "torchmlp.kernels": 0,
+    "torchmlp.autograd": 1,
+    "torchmlp.nn": 2,
+    "torchmlp.data": 2,
+    "torchmlp.training": 3,
+    "torchmlp.examples": 3,
+    "torchmlp.health": 4,
+    "torchmlp.stability": 5,
+    "torchmlp.plots": 6,
+    "torchmlp.cli": 7,
+}
+# Floors side by side that know nothing of each other.
+APART = {frozenset(("torchmlp.nn", "torchmlp.data"))}
+# Who may import what takes long to import, or what somebody may not have.
+OWNERS = {
+    "pytorch_lightning": {
+        "torchmlp.training",
+        "torchmlp.examples",
+        "torchmlp.health",
+        "torchmlp.cli",
+    },
+    "lightning": set(),  # its classes are not pytorch_lightning's
+    "matplotlib": {"torchmlp.plots"},
+}
+BY_HAND = {"torchmlp.kernels", "torchmlp.autograd", "torchmlp.nn"}
+
+
+def floor_of(module: str) -> str:
+    """The floor that a module of the package stands on.
+
+    A module of the top level that is no floor's own (torchmlp.__main__) counts as the top.
+    """
+    name = ".".join(module.split(".")[:2])
+    return name if name in FLOORS else "torchmlp"
+
+
+def imports_of(source: str, module: str, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a module imports, wherever in it the import stands.
+
+    `from a import b` gives a.b: b may be a module. Names handed to import_module or __import__ as
+    plain strings are imports too.
+    """
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                yield node.lineno, f"{base}.{alias.name}"
+        elif isinstance(node, ast.Call) and node.args:
+            called = ast.unparse(node.func).rpartition(".")[2]
+            argument = node.args[0]
+            if (
+                called in {"import_module", "__import__"}
+                and isinstance(argument, ast.Constant)
+                and isinstance(argument.value, str)
+            ):
+                yield node.lineno, argument.value
+
+
+def wrong_imports(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """The imports that lead upwards, sideways, or to what another floor owns."""
+    here = floor_of(module)
+    wrong = []
+    for line, name in imports_of(source, module, is_package=is_package):
+        top = name.partition(".")[0]
+        if top == "torchmlp":
+            there = floor_of(name)
+            if there == here:
+                continue
+            if FLOORS[there] > FLOORS[here] or frozenset((here, there)) in APART:
+                wrong.append(f"{module}:{line} imports {name}")
+        elif top in OWNERS and here not in OWNERS[top]:
+            wrong.append(f"{module}:{line} imports {name}")
+    return wrong
+
+
+def uses_torch_functional(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """Where torch.nn.functional is imported, or reached as an attribute."""
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for line, name in imports_of(source, module, is_package=is_package)
+        if f"{name}.".startswith("torch.nn.functional.")
+    ]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if name in {"nn.functional", "torch.nn.functional"} or name.startswith("F."):
+                wrong.append(f"{module}:{node.lineno} uses {name}")
+    return wrong
+
+
+def modules() -> list[tuple[str, bool, str]]:
+    """Name, whether it is a package, and source of every module of torchmlp."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ["torchmlp", *path.relative_to(PACKAGE).with_suffix("").parts]
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        found.append((name, is_package, path.read_text(encoding="utf-8")))
+    return found
+
+
+MODULES = modules()
+every_module = pytest.mark.parametrize(
+    ("module", "is_package", "source"), MODULES, ids=[name for name, _, _ in MODULES]
+)
+
+
+@every_module
+def test_imports_lead_downwards(module: str, is_package: bool, source: str) -> None:
+    """Every import of the package, inside functions too, leads to this floor or a lower one."""
+    assert wrong_imports(source, module, is_package=is_package) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "is_package", "source"),
+    [case for case in MODULES if floor_of(case[0]) in BY_HAND],
+    ids=[name for name, _, _ in MODULES if floor_of(name) in BY_HAND],
+)
+def test_derivatives_are_written_by_hand(module: str, is_package: bool, source: str) -> None:
+    """The lowest floors use nothing of torch.nn.functional."""
+    assert uses_torch_functional(source, module, is_package=is_package) == []
+
+
+def test_every_part_of_the_package_has_a_floor() -> None:
+    """What stands in torchmlp/ is on the plan, and the checks above have seen the lowest floors."""
+    parts = {name for name, _, _ in MODULES if name.count(".") == 1}
+    assert parts <= set(FLOORS)
+    seen = {floor_of(name) for name, _, _ in MODULES}
+    assert seen >= BY_HAND
+    assert sum(name.startswith("torchmlp.kernels.") for name, _, _ in MODULES) >= 5
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("torchmlp.kernels.dense", "from torchmlp.autograd.dense import dense"),
+        ("torchmlp.kernels.dense", "import torchmlp.nn"),
+        ("torchmlp.kernels.dense", "from torchmlp import nn"),
+        ("torchmlp.kernels.dense", "from torchmlp import MLP"),
+        ("torchmlp.kernels.dense", "from ..autograd import dense"),
+        ("torchmlp.kernels.dense", "from .. import autograd"),
+        ("torchmlp.autograd.dense", "def f():\n    from torchmlp.nn import MLP"),
+        ("torchmlp.nn.mlp", "if True:\n    import torchmlp.training.engine as e"),
+        ("torchmlp.nn.mlp", "from torchmlp.data import digits"),
+        ("torchmlp.data.split", "from torchmlp.nn import MLP"),
+        (
+            "torchmlp.training.engine",
+            "import importlib\nimportlib.import_module('torchmlp.health')",
+        ),
+        (
+            "torchmlp.training.engine",
+            "from importlib import import_module\nimport_module('torchmlp.cli')",
+        ),
+        ("torchmlp.health.rules", "from torchmlp.plots import draw"),
+        ("torchmlp.examples.origin", "from torchmlp.health import diagnose"),
+        ("torchmlp.kernels.init", "import pytorch_lightning as pl"),
+        ("torchmlp.stability.map", "from pytorch_lightning.callbacks import Callback"),
+        ("torchmlp.training.engine", "import lightning"),
+        ("torchmlp.health.rules", "def f():\n    import matplotlib.pyplot as plt"),
+        ("torchmlp.cli", "from matplotlib import pyplot"),
+    ],
+)
+def test_checker_sees(module: str, source: str) -> None:
+    """A made-up import of each forbidden kind is found, with its line."""
+    (found,) = wrong_imports(source, module)
+    assert found.startswith(f"{module}:{source.count(chr(10)) + 1} imports ")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("torchmlp.kernels.dense", "from torchmlp.kernels.activations import activate"),
+        ("torchmlp.kernels.dense", "from .activations import activate"),
+        (
+            "torchmlp.nn.mlp",
+            "from torchmlp.autograd import dense\nfrom torchmlp.kernels import init",
+        ),
+        ("torchmlp.training.engine", "import pytorch_lightning, torchmlp.nn, torchmlp.data"),
+        ("torchmlp.examples.origin", "from torchmlp.training import Classifier"),
+        ("torchmlp.plots.map", "import matplotlib.pyplot\nfrom torchmlp.stability import m"),
+        ("torchmlp.cli", "from torchmlp.plots import p\nimport pytorch_lightning"),
+        ("torchmlp.kernels.dense", "import torch, math\nfrom matplotlib_free import x"),
+    ],
+)
+def test_checker_lets_pass(module: str, source: str) -> None:
+    """Imports of the same floor, of lower ones and of other packages are none of its business."""
+    assert wrong_imports(source, module) == []
+
+
+def test_checker_reads_packages() -> None:
+    """In a package's own file one dot is the package itself."""
+    assert wrong_imports("from .dense import d", "torchmlp.kernels", is_package=True) == []
+    assert wrong_imports("from ..nn import d", "torchmlp.kernels", is_package=True) != []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.nn.functional as F",
+        "from torch.nn import functional",
+        "from torch.nn.functional import relu",
+        "from torch import nn\ny = nn.functional.relu(x)",
+        "import torch\ndef f(x):\n    return torch.nn.functional.relu(x)",
+        "y = F.relu(x)",
+    ],
+)
+def test_functional_checker_sees(source: str) -> None:
+    """Each way to reach torch.nn.functional is found."""
+    assert uses_torch_functional(source, "torchmlp.kernels.dense")
+
+
+def test_functional_checker_lets_pass() -> None:
+    """torch, nn and the package's own names are fine."""
+    source = "import torch\nfrom torch import nn\nnn.init.zeros_(w)\ntorch.relu(z)\nself.F.x"
+    assert uses_torch_functional(source, "torchmlp.kernels.dense") == []
