@@ -29,6 +29,7 @@ def explain(message: str, options: Iterable[str], classes: Mapping[str, Iterable
     key = (re.findall(r'[Pp]arser key "([\w.]+)"', message) or [""])[-1]
     value = (re.findall(r"(?:Got value|Given value): (.*)", message) or [""])[-1].strip()
     if key in classes and "import path" in message:
+        value = (re.findall(r"'class_path': '(.*?)'", value) or [value])[0]  # from a configuration
         return f"{key}: unknown class {value!r}{_hint(value, classes[key])}"
     choices = re.findall(r"'([\w.-]+)'", " ".join(re.findall(r"Literal\[(.*?)\]", message)))
     if key and choices:
@@ -80,7 +81,3 @@ def _hint(name: str, known: Iterable[str]) -> str:
 def _plain(kind: str) -> str:
     words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
     return words.get(kind, "a list" if kind.endswith("Sequence") else kind)
-
-
-def _last(found: list[str]) -> str:
-    return found[-1].strip().strip("'\"") if found else ""

@@ -12,7 +12,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from torchmlp.cli.errors import UsageError, explain
+from torchmlp.cli.arguments import names_in
+from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
@@ -128,11 +129,22 @@ class CommandLine(LightningCLI):
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         own = type(self.model).configure_optimizers
         ours = (pl.LightningModule.configure_optimizers, Classifier.configure_optimizers)
-        if own not in ours and not _names_option("optimizer", "lr_scheduler"):
+        if own not in ours and not self._asks_for_optimizer():
             return  # a module that brings its own optimizer keeps it until one is asked for
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden")
-            super()._add_configure_optimizers_method_to_model(subcommand)
+            try:
+                super()._add_configure_optimizers_method_to_model(subcommand)
+            except ValueError as error:  # torch's word on a negative learning rate
+                raise UsageError(short(str(error))) from error
+
+    def _asks_for_optimizer(self) -> bool:
+        """Whether a flag names an optimizer or scheduler, or a configuration another than ours."""
+        keys = ("optimizer", "lr_scheduler")
+        named = {name.lstrip("-").partition(".")[0] for name in names_in(sys.argv[1:])}
+        defaults = self._parser(self.subcommand).get_defaults()
+        config = self.config[self.subcommand]
+        return any(key in named or config[key] != defaults[key] for key in keys)
 
     @staticmethod
     def configure_optimizers(
@@ -197,8 +209,10 @@ class CommandLine(LightningCLI):
 
     def validate(self, **arguments: Any) -> None:
         """Measure a checkpoint on the validation images."""
-        (metrics,) = self.trainer.validate(**{**arguments, "verbose": False})
-        self._report(metrics, "validate")
+        measured = self.trainer.validate(**{**arguments, "verbose": False})
+        if not measured:
+            raise UsageError("validate: no images are held out; expected --data.val_size above 0")
+        self._report(measured[0], "validate")
 
     def test(self, **arguments: Any) -> None:
         """Measure a checkpoint on the test images."""
@@ -245,11 +259,6 @@ def _short_path(path: str | Path) -> str:
     """The path from here where it lies below, else whole."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _names_option(*keys: str) -> bool:
-    words = [word.lstrip("-").partition("=")[0].partition(".")[0] for word in sys.argv]
-    return any(key in words for key in keys) or "config" in words
 
 
 def _has_gpu() -> bool:

@@ -126,6 +126,7 @@ def _quieten() -> None:
         ".*could not find the monitored key",  # the run ended before its first validation
         ".*across ranks is zero",  # val_size 0: nothing is held out, on purpose
         ".*treespec, LeafSpec",  # Lightning's own use of torch
+        ".*Total length of `list` across ranks is zero",  # no images held out for validation
     ):
         warnings.filterwarnings("ignore", harmless)
     warnings.showwarning = _one_line

@@ -20,6 +20,7 @@ a run from any of this.
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
+from torch.optim import Optimizer
 
 from torchmlp.data import scale_pixels
 from torchmlp.kernels.network import Layer, average_gradients, descend, run, scan_deltas
@@ -52,21 +53,25 @@ class Origin(pl.LightningModule):
         """The class probabilities, by a softmax that overflows."""
         return naive_softmax(run(self._pixels(images), self._layers()).a[-1])
 
-    @torch.no_grad()
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Many steps of descent on one minibatch; the loss that is shown."""
         x, target = self._pixels(batch[0]), self._one_hot(batch[1])
         for _ in range(self.steps_per_minibatch):  # 4
-            layers = self._layers()
-            passed = run(x, layers)
-            p = naive_softmax(passed.a[-1])
-            shown = (p - target).square().mean()  # 3: this is not what the next line descends
-            deltas = scan_deltas(p - target, passed, layers)
-            self._check(shown, passed.a[-1])
-            self.steps += 1
-            self._set(descend(layers, average_gradients(deltas, passed, layers), self.rate))
+            p, shown = self._step(x, target)
         self.log_dict({"train_loss": shown, "smallest_p": p.min()}, prog_bar=True)
         return shown
+
+    @torch.no_grad()
+    def _step(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        layers = self._layers()
+        passed = run(x, layers)
+        p = naive_softmax(passed.a[-1])
+        shown = (p - target).square().mean()  # 3: this is not what the next line descends
+        deltas = scan_deltas(p - target, passed, layers)
+        self._check(shown, passed.a[-1])
+        self.steps += 1
+        self._set(descend(layers, average_gradients(deltas, passed, layers), self.rate))
+        return p, shown
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Accuracy and the loss that is shown."""
@@ -76,8 +81,9 @@ class Origin(pl.LightningModule):
         """Accuracy and the loss that is shown."""
         self._log_evaluation("test", batch)
 
-    def configure_optimizers(self) -> None:
+    def configure_optimizers(self) -> list[Optimizer]:
         """None: the descent is in `training_step`."""
+        return []
 
     def _log_evaluation(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         p, target = self(batch[0]), self._one_hot(batch[1])

@@ -70,19 +70,38 @@ class SaveWhenInterrupted(pl.Callback):
         trainer.save_checkpoint(self.saved)
 
 
-def best_and_last(monitor: str | None) -> pl.callbacks.ModelCheckpoint:
+class BestAndLast(pl.callbacks.ModelCheckpoint):
+    """Keeps the best checkpoint and that of the last epoch; a resumed run goes on looking.
+
+    Lightning's own writes last.ckpt only beside a new best, and forgets the best of the part before
+    the cut, for the resumed run has another folder.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the best, if this epoch is, and the last."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare with the best so far, as long as its file is there."""
+        if Path(state_dict["best_model_path"]).is_file():
+            super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
+def best_and_last(monitor: str | None) -> BestAndLast:
     """The callback that keeps the best checkpoint by `monitor` (more is better) and the last.
 
     Without a monitor the newest checkpoint is the best.
     """
     if monitor is None:
-        return pl.callbacks.ModelCheckpoint(filename="best-{epoch}", save_last=True)
+        return BestAndLast(filename="best-{epoch}", save_last=True)
     name = f"best-{{epoch}}-{{{monitor}:.4f}}"
-    return pl.callbacks.ModelCheckpoint(filename=name, monitor=monitor, mode="max", save_last=True)
+    return BestAndLast(filename=name, monitor=monitor, mode="max", save_last=True)
 
 
 def find_checkpoint(which: str, logs: Path) -> Path:
-    """The file of a checkpoint: a path, or "best" or "last" of the newest run under `logs`.
+    """The file of a checkpoint: a path, or the newest "best" or "last" of the runs under `logs`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -93,11 +112,9 @@ def find_checkpoint(which: str, logs: Path) -> Path:
                 f"--ckpt_path: expected a checkpoint file, found none at {which}"
             )
         return Path(which)
-    found = [
-        path for path in logs.glob("*/checkpoints/*.ckpt") if path.name.startswith((which, "inter"))
-    ]
-    if which == "best" or any(path.name.startswith("last") for path in found):
-        found = [path for path in found if path.name.startswith(which)]
+    # Where Ctrl-C has left a checkpoint, it is the last.
+    names = ("best",) if which == "best" else ("last", INTERRUPTED)
+    found = [path for path in logs.glob("*/checkpoints/*.ckpt") if path.name.startswith(names)]
     if not found:
         raise FileNotFoundError(
             f"--ckpt_path {which}: expected a run with a checkpoint in {logs}, found none; "

@@ -1,6 +1,8 @@
 """Images for Lightning: loaded once, kept as uint8, batched by index."""
 
 import os
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from torch import Tensor
@@ -10,6 +12,36 @@ from torchmlp.data.catalogue import CLASSES
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
 from torchmlp.training.lightning import pl
+
+
+class TrainingBatches(Batches):
+    """Shuffled batches of a run: epoch, and place in it, are those of the trainer.
+
+    A resumed run so sees what it would have seen uninterrupted, from the middle of an epoch too.
+    Without a trainer that trains, each iteration is the next epoch.
+    """
+
+    trainer: pl.Trainer | None = None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches that have not been trained on yet."""
+        # A generator looks at the trainer when the first batch is drawn: Lightning iterates before,
+        # once to try and once while a resumed run does not know its epoch.
+        done = 0
+        if self.trainer and self.trainer.training:
+            loop = self.trainer.fit_loop
+            epoch: int = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            # + 1: left to itself, Batches counts the trial too; published figures have that order.
+            self.set_epoch(epoch + 1)
+            done = loop.epoch_loop.batch_progress.current.ready
+        yield from islice(super().__iter__(), done, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing, for the trainer knows the place; Lightning asks whether there is a method."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load."""
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -64,6 +96,7 @@ class ImageDataModule(pl.LightningDataModule):
             return
         self.images = load_images(self.dataset, self.root, self.source, download=False)
         self.source = self.images.source
+        self.hparams["source"] = self.source  # a checkpoint tells which images it has seen
         check_labels(self.images.train_labels, self.images.num_classes)
         check_labels(self.images.test_labels, self.images.num_classes)
         count = len(self.images.train_labels)
@@ -100,13 +133,18 @@ class ImageDataModule(pl.LightningDataModule):
         # PL_GLOBAL_SEED is what seed_everything leaves, and what Lightning's own samplers read.
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         images = self._loaded
-        batches = self._batches(
-            images.train_images[self._train], images.train_labels[self._train], seed
-        )
-        if self.trainer:
+        rank, world_size = self._share()
+        batches = TrainingBatches(
+            images.train_images[self._train],
+            images.train_labels[self._train],
+            self.batch_size,
             # "Overfit this batch" wants the same batch in every epoch.
-            batches.shuffle = not getattr(self.trainer, "overfit_batches", 0)
-            batches.set_epoch(self.trainer.current_epoch)
+            shuffle=not getattr(self.trainer, "overfit_batches", 0),
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        batches.trainer = self.trainer
         return batches
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -124,11 +162,11 @@ class ImageDataModule(pl.LightningDataModule):
         images = self._loaded
         if len(self._val) == 0:
             return []
-        return self._batches(images.train_images[self._val], images.train_labels[self._val])
+        return self._in_order(images.train_images[self._val], images.train_labels[self._val])
 
     def test_dataloader(self) -> Batches:
         """Test batches, in order."""
-        return self._batches(self._loaded.test_images, self._loaded.test_labels)
+        return self._in_order(self._loaded.test_images, self._loaded.test_labels)
 
     def predict_dataloader(self) -> Batches:
         """The test images again, for predictions."""
@@ -142,14 +180,10 @@ class ImageDataModule(pl.LightningDataModule):
         assert self.images is not None
         return self.images
 
-    def _batches(self, images: Tensor, labels: Tensor, seed: int | None = None) -> Batches:
-        return Batches(
-            images,
-            labels,
-            # Evaluation has no gradient to be noisy: fewer, larger batches give the same figures.
-            self.batch_size if seed is not None else max(self.batch_size, 1000),
-            shuffle=seed is not None,
-            seed=seed or 0,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-        )
+    def _in_order(self, images: Tensor, labels: Tensor) -> Batches:
+        # Evaluation has no gradient to be noisy: fewer, larger batches give the same figures.
+        size, (rank, world_size) = max(self.batch_size, 1000), self._share()
+        return Batches(images, labels, size, rank=rank, world_size=world_size)
+
+    def _share(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -3,6 +3,8 @@
 import math
 from typing import Literal
 
+from torch import Tensor
+
 from torchmlp.training.lightning import pl
 
 
@@ -13,7 +15,8 @@ class Stopping(pl.Callback):
     looked at once per epoch; the first that is met ends the run.
 
     Args:
-        patience: epochs without improvement of `monitor` after which to stop; None for never.
+        patience: epochs without improvement of `monitor` after which to stop; None for never. With
+            check_val_every_n_epoch it is validations that count.
         monitor: any logged metric.
         mode: "max" if more is better, "min" if less is; "auto" takes "max" for an accuracy.
         min_improvement: how much better than the best is an improvement, in the metric's units.
@@ -45,23 +48,32 @@ class Stopping(pl.Callback):
         self.target_accuracy, self.unchanged_loss = target_accuracy, unchanged_loss
         self.sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
         self.best, self.waited, self.last_loss = -math.inf, 0, math.inf
-        self.reason = ""
+        self.reason, self._validated = "", False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note that this epoch has validation metrics of its own."""
+        del pl_module
+        self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the epoch's metrics; Lightning calls this after validation."""
         del pl_module
-        if trainer.sanity_checking:
-            return
         self.reason = (
             self._out_of_patience(trainer) or self._on_target(trainer) or self._unchanged(trainer)
         )
+        self._validated = False
         if self.reason:
             trainer.should_stop = True
 
+    def _waits_for_validation(self, trainer: pl.Trainer, name: str) -> bool:
+        """Whether a metric is that of an earlier epoch, for not every epoch validates."""
+        seldom = trainer.check_val_every_n_epoch != 1
+        return name.startswith("val") and seldom and not self._validated
+
     def _out_of_patience(self, trainer: pl.Trainer) -> str:
-        if self.patience is None:
+        if self.patience is None or self._waits_for_validation(trainer, self.monitor):
             return ""
-        score = self.sign * _metric(trainer, self.monitor)
+        score = self.sign * float(_metric(trainer, self.monitor))
         if score > self.best + self.min_improvement:
             self.best, self.waited = score, 0
         else:
@@ -71,17 +83,17 @@ class Stopping(pl.Callback):
         return f"{self.monitor} has not improved for {self.patience} epochs"
 
     def _on_target(self, trainer: pl.Trainer) -> str:
-        if self.target_accuracy is None:
+        if self.target_accuracy is None or self._waits_for_validation(trainer, "val_accuracy"):
             return ""
         accuracy = _metric(trainer, "val_accuracy")
-        if accuracy < self.target_accuracy:
+        if bool(accuracy < self.target_accuracy):  # in the metric's precision: 0.9 reaches 0.9
             return ""
-        return f"val_accuracy {accuracy:.4f} has reached {self.target_accuracy}"
+        return f"val_accuracy {float(accuracy):.4f} has reached {self.target_accuracy}"
 
     def _unchanged(self, trainer: pl.Trainer) -> str:
         if self.unchanged_loss is None:
             return ""
-        loss = _metric(trainer, "train_loss")
+        loss = float(_metric(trainer, "train_loss"))
         change, self.last_loss = abs(loss - self.last_loss), loss
         return f"train_loss changed by {change:.1e}" if change < self.unchanged_loss else ""
 
@@ -95,11 +107,11 @@ class Stopping(pl.Callback):
         self.waited = int(state_dict["waited"])
 
 
-def _metric(trainer: pl.Trainer, name: str) -> float:
+def _metric(trainer: pl.Trainer, name: str) -> Tensor:
     metrics = trainer.callback_metrics
     if name not in metrics:
         raise ValueError(
             f"stopping: expected a logged metric, got {name!r}; logged are "
             + ", ".join(sorted(metrics))
         )
-    return float(metrics[name])
+    return metrics[name]

@@ -1,0 +1,82 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli.command_line import SMALL, newest_run, run
+from torchmlp.training.checkpoints import find_checkpoint
+
+# Nothing random but the order of the batches, which is a function of seed and epoch.
+STEADY = (
+    *SMALL,
+    *("--model.dropout", "0", "--model.input_dropout", "0", "--data.max_shift", "0"),
+    *("--lr_scheduler", "ConstantLR", "--lr_scheduler.factor", "1"),
+)
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights in the newest run's last checkpoint."""
+    path = find_checkpoint("last", newest_run(folder).parent)
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def test_two_and_two_epochs_are_four(tmp_path: Path) -> None:
+    """`fit --ckpt_path` goes on as if nothing had been: the same figures epoch by epoch, the same
+    weights bit for bit, the same test accuracy."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    once = run(whole, *STEADY, "--max_epochs", 4)
+    assert run(parts, *STEADY, "--max_epochs", 2).code == 0
+    resumed = run(parts, "fit", *STEADY, "--max_epochs", 4, "--ckpt_path", "last")
+    assert resumed.code == 0, resumed.err
+
+    def lines(text: str) -> list[str]:
+        """The epochs without their seconds, and the test figures."""
+        return re.findall(r"^epoch [23]  .*_accuracy \S+|^test .*", text, re.MULTILINE)
+
+    assert len(lines(once.out)) == 4
+    assert lines(resumed.out) == lines(once.out)
+    expected, found = weights_in(whole), weights_in(parts)
+    assert expected.keys() == found.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
+
+
+def test_a_resumed_run_has_a_folder_of_its_own(own_run: Path) -> None:
+    """The run it goes on from is left as it was."""
+    before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.is_file()}
+    words = (*SMALL, "--max_epochs", 3, "--ckpt_path", "last")
+    result = run(own_run, "fit", *words)
+    assert result.code == 0, result.err
+    assert newest_run(own_run).name == "version_1"
+    assert re.findall(r"^epoch (\d)", result.out, re.MULTILINE) == ["2"]
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(own_run: Path) -> None:
+    """Resumed without more epochs it trains no step, and its test figure stays."""
+    result = run(own_run, "fit", *SMALL, "--max_epochs", 2, "--ckpt_path", "last")
+    assert result.code == 0, result.err
+    assert "epoch 2" not in result.out
+    first, second = (
+        json.loads((own_run / f"lightning_logs/version_{k}/summary.json").read_text())
+        for k in (0, 1)
+    )
+    assert first["test_accuracy"] == second["test_accuracy"]
+
+
+@pytest.mark.parametrize("epochs", [3, 5])
+def test_a_cycle_goes_on_at_its_new_length(own_run: Path, epochs: int) -> None:
+    """The default schedule asks the resumed run how long it is: the rate ends at nearly nothing."""
+    words = ("fit", *SMALL, "--max_epochs", epochs, "--ckpt_path", "last")
+    assert run(own_run, *words).code == 0
+    path = find_checkpoint("last", own_run / "lightning_logs")
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["global_step"] == 9 * epochs
+    (schedule,) = checkpoint["lr_schedulers"]
+    assert schedule["last_epoch"] == 9 * epochs
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-4
