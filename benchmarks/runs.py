@@ -76,9 +76,6 @@ def _commit() -> str:
     words = ["git", "rev-parse", "--short", "HEAD"]
     run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     return run.stdout.strip()
-    return subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def _cpu() -> str:

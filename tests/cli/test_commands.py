@@ -218,10 +218,37 @@ def test_a_checkpoint_is_measured_as_fit_measured_it(own_run: Path, which: str) 
     assert accuracy_of(run(own_run, "test", *words)) == fit_accuracy(own_run)
 
 
-def test_settings_of_a_checkpoint_win(own_run: Path) -> None:
-    """Asked for another width, the network is the checkpoint's: there is no other to measure."""
+def test_a_flag_against_the_checkpoint_is_refused(own_run: Path) -> None:
+    """Another width would silently lose to the checkpoint's own, which may be named."""
     result = run(own_run, "test", "--ckpt_path", "best", "--hidden", 9)
+    assert result.code == 2
+    assert "--model.hidden: the checkpoint is of another shape" in result.err
+    assert "got [9]" in result.err
+    result = run(own_run, "test", "--ckpt_path", "best", "--hidden", 8)
     assert accuracy_of(result) == fit_accuracy(own_run)
+
+
+def test_data_flags_do_not_make_a_checkpoint_forget_its_data(own_run: Path) -> None:
+    """With a flag on something else of the data, the data set is still the checkpoint's."""
+    result = run(own_run, "test", "--ckpt_path", "best", "--data_root", "elsewhere")
+    assert accuracy_of(result) == fit_accuracy(own_run)
+    assert "embedded digits" in result.out
+
+
+def test_steps_are_not_cut_by_the_default_epochs(tmp_path: Path) -> None:
+    """Who asks for max_steps gets them, also where they are more than twenty epochs."""
+    flags = ["--data.source", "embedded", "--hidden", 4, "--batch_size", 4500]
+    result = run(tmp_path, *flags, "--trainer.max_steps", 25)
+    assert result.code == 0
+    summary = tmp_path / "lightning_logs" / "version_0" / "summary.json"
+    assert json.loads(summary.read_text(encoding="utf-8"))["steps"] == 25
+
+
+def test_one_width_of_another_model(tmp_path: Path) -> None:
+    """`--model.hidden 100` stays a number: the origin's network takes one."""
+    origin = Path(__file__).parents[2] / "configs" / "origin.yaml"
+    config = config_of(tmp_path, "--config", origin, "--model.hidden", 100)
+    assert config["model"]["init_args"]["hidden"] == 100
 
 
 def test_a_checkpoint_brings_its_data(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

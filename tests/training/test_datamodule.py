@@ -51,7 +51,7 @@ def as_set(images: Tensor) -> set[bytes]:
 def test_the_parts_share_no_image() -> None:
     """Training, validation and test images are disjoint, and together they are the data."""
     data = embedded(val_size=700)
-    parts = [as_set(all_images(loader)) for loader in loaders_of(data)]
+    parts = [as_set(all_images(loader)) for loader in loaders_of(data)[:3]]
     assert not any(one & other for one, other in itertools.combinations(parts, 2))
     whole = read_embedded()
     assert parts[0] | parts[1] == as_set(whole.train_images)

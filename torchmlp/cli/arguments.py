@@ -55,8 +55,13 @@ def rewrite(arguments: list[str]) -> list[str]:
 
 def value_of(arguments: list[str], option: str) -> str | None:
     """The value an option has in a rewritten command line, the last one if there are several."""
-    values = [words for name, words in _with_values(arguments[1:]) if name == option and words]
-    return values[-1][0] if values else None
+    values = values_of(arguments, option)
+    return values[-1] if values else None
+
+
+def values_of(arguments: list[str], option: str) -> list[str]:
+    """The values an option is given in a rewritten command line, in their order."""
+    return [words[0] for name, words in _with_values(arguments[1:]) if name == option and words]
 
 
 def names_in(arguments: list[str]) -> list[str]:
@@ -89,9 +94,12 @@ def _with_values(words: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _spell(name: str, values: list[str]) -> list[str]:
+    widths = ",".join(values)
+    # --hidden is a list of widths; what --model.hidden is, the model knows.
+    listed = name == "--hidden" or (name == "--model.hidden" and "," in widths)
+    if listed and not widths.startswith("["):
+        values = [f"[{widths}]"]
     name = SHORT_FLAGS.get(name, name)
-    if name == "--model.hidden" and values and not values[0].startswith("["):
-        values = [f"[{','.join(values)}]"]
     return ([name] if name else []) + values
 
 

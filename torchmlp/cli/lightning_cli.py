@@ -1,7 +1,7 @@
 """LightningCLI with this package's defaults, and with its silent successes turned into errors."""
 
 import inspect
-import os
+import math
 import sys
 import time
 import warnings
@@ -18,7 +18,7 @@ from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
 from torchmlp.training.datamodule import ImageDataModule
-from torchmlp.training.finite import StopWhenNotFinite
+from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.lightning import pl
 from torchmlp.training.progress import progress
 from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
@@ -115,7 +115,10 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Give a Classifier left at its defaults the sizes of the data's images."""
         config = self.config[self.subcommand]
-        model, data = config.model, config.data
+        model, data, trainer = config.model, config.data, config.trainer
+        counted = trainer.max_epochs == TRAINER_DEFAULTS["max_epochs"]
+        if trainer.max_steps != -1 and counted and "--trainer.max_epochs" not in sys.argv:
+            trainer.max_epochs = -1  # who counts in steps has not asked for our number of epochs
         if (model.class_path, data.class_path) != tuple(
             DEFAULTS[key]["class_path"] for key in ("model", "data")
         ):
@@ -165,7 +168,7 @@ class CommandLine(LightningCLI):
             )
         callbacks = [StopWhenNotFinite(), self.interruption]
         if not given["fast_dev_run"]:
-            if given["logger"] in (None, True) and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+            if given["logger"] in (None, True) and _rank() == 0:
                 self.folder = new_run_folder(given["default_root_dir"] or ".")
                 kwargs["logger"] = loggers_for(self.folder)
             if self.subcommand == "fit" and given["enable_checkpointing"] is not False:
@@ -220,6 +223,8 @@ class CommandLine(LightningCLI):
 
     def predict(self, **arguments: Any) -> None:
         """Write the probabilities of the test images' classes to predictions.csv."""
+        if self.trainer.world_size > 1:
+            raise UsageError("predict: expected one device, for the rows are written in order")
         batches: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
         if not self.folder or not batches or not isinstance(batches[0], torch.Tensor):
             return
@@ -241,6 +246,11 @@ class CommandLine(LightningCLI):
         return dict(metrics)
 
     def _report(self, metrics: Any, stage: str) -> None:
+        for name, value in metrics.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"{name.replace('_', ' ')} is {value}: the weights are sick"
+                )
         if self.trainer.is_global_zero and metrics:
             print_metrics(metrics, measured_on(self.datamodule, stage))
 
@@ -259,6 +269,11 @@ def _short_path(path: str | Path) -> str:
     """The path from here where it lies below, else whole."""
     path = Path(path).resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _rank() -> int:
+    """This process's rank among all, as its launcher's environment tells."""
+    return getattr(pl.utilities.rank_zero_only, "rank", None) or 0
 
 
 def _has_gpu() -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+import yaml
 
-from torchmlp.cli.arguments import names_in, value_of
+from torchmlp.cli.arguments import names_in, value_of, values_of
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
 from torchmlp.cli.lightning_cli import CommandLine
@@ -80,19 +81,52 @@ def _with_checkpoint(words: list[str]) -> list[str]:
     if "state_dict" not in checkpoint:
         raise UsageError(f"--ckpt_path: expected a Lightning checkpoint, {which} has no state_dict")
     words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
-    named = names_in(words)
-    if not any(name.startswith("--data") or name in ("-c", "--config") for name in named):
-        words[1:1] = [f"--data.{key}={data[key]}" for key in ("dataset", "source") if key in data]
+    _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
+    if not _names_data(words):
+        named = names_in(words)
+        keys = [key for key in ("dataset", "source") if f"--data.{key}" not in named]
+        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if key in data]
     return words
+
+
+def _names_data(words: list[str]) -> bool:
+    """Whether a flag names another class of data, or a configuration has a section on them."""
+    configurations = values_of(words, "--config") + values_of(words, "-c")
+    return "--data" in names_in(words) or any(
+        "data" in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+        for path in configurations
+    )
+
+
+def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
+    """Refuse a flag that contradicts the checkpoint, whose settings would silently win.
+
+    Raises:
+        UsageError: it asks for another model than the checkpoint holds.
+    """
+    for name in names_in(words):
+        key = name.removeprefix("--model.")
+        if name == key or key not in settings:
+            continue
+        wanted = yaml.safe_load(values_of(words, name)[-1])
+        if wanted not in (settings[key], [settings[key]]) and [wanted] != settings[key]:
+            raise UsageError(
+                f"{name}: the checkpoint is of another shape or kind, {key}={settings[key]}, "
+                f"got {wanted}; leave {name} out"
+            )
 
 
 def _interrupted(interruption: SaveWhenInterrupted) -> int:
     cause = "interrupted" if interruption.interrupted else "terminated"
     if interruption.saved:
         path = interruption.saved
-        _complain(f"{cause}; saved {path}\ngo on with: python train.py fit --ckpt_path {path}")
+        config = path.parent.parent / "config.yaml"
+        again = (
+            f"--config {config} --ckpt_path {path}" if config.exists() else f"--ckpt_path {path}"
+        )
+        _complain(f"{cause}; saved {path}\ngo on with: python train.py fit {again}")
     else:
-        _complain(f"{cause}; nothing had been learned yet")
+        _complain(f"{cause}; no further checkpoint was written")
     return INTERRUPTED if interruption.interrupted else TERMINATED
 
 
@@ -111,7 +145,12 @@ def _is_users_mistake(error: Exception) -> bool:
         return False
     raiser = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
     raised = dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
-    return raised and raiser in ("torchmlp", "jsonargparse")
+    return raised and raiser in (
+        "torchmlp",
+        "jsonargparse",
+        "pytorch_lightning",
+        "lightning_fabric",
+    )
 
 
 def _quieten() -> None:
@@ -126,7 +165,6 @@ def _quieten() -> None:
         ".*could not find the monitored key",  # the run ended before its first validation
         ".*across ranks is zero",  # val_size 0: nothing is held out, on purpose
         ".*treespec, LeafSpec",  # Lightning's own use of torch
-        ".*Total length of `list` across ranks is zero",  # no images held out for validation
     ):
         warnings.filterwarnings("ignore", harmless)
     warnings.showwarning = _one_line

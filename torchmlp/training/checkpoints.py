@@ -43,7 +43,7 @@ class WholeCheckpointIO(pl.plugins.TorchCheckpointIO):
 
 
 class SaveWhenInterrupted(pl.Callback):
-    """Saves what a run has learned when Ctrl-C, SIGTERM or an error ends it.
+    """Saves what a run has learned when Ctrl-C or SIGTERM ends it.
 
     Attributes:
         saved: the file, or None.

@@ -26,7 +26,7 @@ class Classifier(pl.LightningModule):
 
     Args:
         in_features: pixels of an image; the command line takes it from the data.
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers; a number for one layer.
         out_features: classes; the command line takes it from the data.
         activation: of the hidden layers.
         output_activation: of the last layer.
@@ -47,7 +47,7 @@ class Classifier(pl.LightningModule):
     def __init__(
         self,
         in_features: int = 784,
-        hidden: Sequence[int] = (512,),
+        hidden: Sequence[int] | int = (512,),
         out_features: int = 10,
         activation: str = "relu",
         output_activation: str = "identity",

@@ -115,8 +115,9 @@ class ImageDataModule(pl.LightningDataModule):
 
     def count(self, part: Literal["train", "val", "test"]) -> int:
         """The number of images in a part."""
+        images = self._loaded
         if part == "test":
-            return len(self._loaded.test_labels)
+            return len(images.test_labels)
         return len(self._train if part == "train" else self._val)
 
     @staticmethod

@@ -17,8 +17,8 @@ class NonFiniteLossError(RuntimeError):
 class StopWhenNotFinite(pl.Callback):
     """Raises `NonFiniteLossError` when the training loss is nan or infinite.
 
-    On a CPU every step is looked at; elsewhere one in `LOOK_EVERY`, for a look waits for the
-    device.
+    On a CPU every step is looked at; elsewhere one in `LOOK_EVERY` and an epoch's last, for a look
+    waits for the device.
     """
 
     def on_train_batch_end(
@@ -33,7 +33,8 @@ class StopWhenNotFinite(pl.Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor):
             return
-        if loss.device.type != "cpu" and batch_idx % LOOK_EVERY:
+        seldom = loss.device.type != "cpu" and batch_idx % LOOK_EVERY != 0
+        if seldom and not trainer.is_last_batch:
             return
         if bool(torch.isfinite(loss).all()):
             return
