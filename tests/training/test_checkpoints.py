@@ -3,6 +3,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,17 @@ def test_a_checkpoint_is_written_and_replaced(tmp_path: Path) -> None:
     assert files_in(path.parent) == ["last.ckpt"]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can grow past 10 000 bytes."""
+    """No file can grow past 10 000 bytes; briefly, for a log of the tests is a file too."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def assert_old_is_whole(path: Path) -> None:
@@ -62,14 +65,11 @@ def assert_old_is_whole(path: Path) -> None:
     assert files_in(path.parent) == [path.name]
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     """When the system refuses to write on, the error names the file and the old one is whole."""
     path = tmp_path / "last.ckpt"
     WholeCheckpointIO().save_checkpoint(OLD, path)
-    request.getfixturevalue("full_disk")
-    with pytest.raises(OSError, match=f"checkpoint not written: {path}"):
+    with full_disk(), pytest.raises(OSError, match=f"checkpoint not written: {path}"):
         WholeCheckpointIO().save_checkpoint(NEW, path)
     assert_old_is_whole(path)
 
