@@ -453,6 +453,50 @@ def test_an_optimizer_that_is_asked_for_is_used(tmp_path: Path, own_module: str,
     assert group["initial_lr"] == (0.0625 if how == "rate" else 0.1)
 
 
+FADING = """
+import torch
+from torchmlp.training.lightning import pl
+
+
+class Fading(pl.LightningModule):
+    monitor = "val_accuracy"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("epochs", torch.zeros(()))
+
+    def on_train_epoch_start(self):
+        self.epochs += 1
+
+    def training_step(self, batch):
+        return self.weight * 0
+
+    def validation_step(self, batch):
+        self.log("val_accuracy", 1 / (1 + (self.epochs - 2).abs()))
+
+    def test_step(self, batch):
+        self.log("test_accuracy", self.epochs / 10)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+"""
+
+
+def test_fit_tests_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that was best in its second epoch of four it is that epoch's network that is tested,
+    named and found again."""
+    (tmp_path / "fading_module.py").write_text(FADING)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--model", "fading_module.Fading", "--trainer.num_sanity_val_steps", 0)
+    result = run(tmp_path, *words, *OWN, "--max_epochs", 4)
+    assert accuracy_of(result) == "0.2000"
+    assert re.search(r"checkpoint \S+best-epoch=1-val_accuracy=1\.0000\.ckpt\n", result.out)
+    for which, accuracy in (("best", "0.2000"), ("last", "0.4000")):
+        again = run(tmp_path, "test", *words, "--ckpt_path", which)
+        assert accuracy_of(again) == accuracy
+
+
 def test_an_error_in_ones_own_module_keeps_its_traceback(tmp_path: Path, own_module: str) -> None:
     """It is no mistake of the command line, and its place is what its author needs."""
     path = tmp_path / "users_module.py"
