@@ -1,6 +1,7 @@
 """Each floor imports only the floors below it, and derivatives are written by hand."""
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
@@ -19,6 +20,7 @@ FLOORS = {
     "torchmlp.nn": 2,
     "torchmlp.data": 2,
     "torchmlp.training": 3,
+    "torchmlp.verify": 3,
     "torchmlp.examples": 3,
     "torchmlp.health": 4,
     "torchmlp.stability": 5,
@@ -37,6 +39,13 @@ OWNERS = {
     },
     "lightning": set(),  # its classes are not pytorch_lightning's
     "matplotlib": {"torchmlp.plots"},
+}
+# torch.nn.functional gives values here: an activation's, a loss's, the layer's for tensors that
+# know torch's operators only. Never a derivative.
+VALUES_FROM_TORCH = {
+    "torchmlp.kernels.activations",
+    "torchmlp.kernels.losses",
+    "torchmlp.autograd.composed",
 }
 BY_HAND = {"torchmlp.kernels", "torchmlp.autograd", "torchmlp.nn"}
 
@@ -108,6 +117,20 @@ def uses_torch_functional(source: str, module: str, *, is_package: bool = False)
     return wrong
 
 
+def derivatives_not_by_hand(source: str, module: str) -> list[str]:
+    """Functions that a derivative's name belongs to and that use torch.nn.functional; any use of a
+    backward operator of torch."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and re.search(
+            "^backward|(?<!save_for)_backward", node.attr
+        ):
+            wrong.append(f"{module}:{node.lineno} uses {ast.unparse(node)}")
+        if isinstance(node, ast.FunctionDef) and re.search("pull|delta|grad|backward", node.name):
+            wrong += uses_torch_functional(ast.unparse(node), f"{module}.{node.name}")
+    return wrong
+
+
 def modules() -> list[tuple[str, bool, str]]:
     """Name, whether it is a package, and source of every module of torchmlp."""
     found = []
@@ -131,14 +154,39 @@ def test_imports_lead_downwards(module: str, is_package: bool, source: str) -> N
     assert wrong_imports(source, module, is_package=is_package) == []
 
 
-@pytest.mark.parametrize(
+by_hand = pytest.mark.parametrize(
     ("module", "is_package", "source"),
     [case for case in MODULES if floor_of(case[0]) in BY_HAND],
     ids=[name for name, _, _ in MODULES if floor_of(name) in BY_HAND],
 )
+
+
+@by_hand
+def test_functional_stays_where_values_are(module: str, is_package: bool, source: str) -> None:
+    """Of the lowest floors, only the modules that say why use torch.nn.functional."""
+    if module not in VALUES_FROM_TORCH:
+        assert uses_torch_functional(source, module, is_package=is_package) == []
+
+
+@by_hand
 def test_derivatives_are_written_by_hand(module: str, is_package: bool, source: str) -> None:
-    """The lowest floors use nothing of torch.nn.functional."""
-    assert uses_torch_functional(source, module, is_package=is_package) == []
+    """No derivative uses torch.nn.functional or one of torch's backward operators."""
+    del is_package
+    assert derivatives_not_by_hand(source, module) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def _relu_pullback(grad, a):\n    return F.relu(a) * grad",
+        "def f(grad, z):\n    return torch.ops.aten.gelu_backward(grad, z)",
+        "class A:\n    def backward(ctx, grad):\n        return F.linear(grad, w)",
+        "def loss(x):\n    return loss.backward()",
+    ],
+)
+def test_derivative_checker_sees(source: str) -> None:
+    """Each way to let torch differentiate is found."""
+    assert derivatives_not_by_hand(source, "torchmlp.kernels.dense")
 
 
 def test_every_part_of_the_package_has_a_floor() -> None:

@@ -473,12 +473,18 @@ MISTAKES: list[tuple[type[Exception], tuple[Any, ...], str]] = [
     (
         ValueError,
         (torch.zeros(2, 4), W, torch.zeros(3, device="meta")),
-        r"expected one device, got input on cpu and bias on meta; move one of them",
+        (
+            r"expected one device, got input of shape \(2, 4\) on cpu "
+            r"and bias of shape \(3,\) on meta"
+        ),
     ),
     (
         ValueError,
         (torch.zeros(2, 4, device="meta"), W),
-        r"expected one device, got input on meta and weight on cpu; move one of them",
+        (
+            r"expected one device, got input of shape \(2, 4\) on meta "
+            r"and weight of shape \(3, 4\) on cpu"
+        ),
     ),
     (
         ValueError,
@@ -496,12 +502,18 @@ MISTAKES: list[tuple[type[Exception], tuple[Any, ...], str]] = [
     (
         TypeError,
         (torch.zeros(2, 4, dtype=torch.float64), W),
-        r"expected one dtype, got input torch\.float64 and weight torch\.float32; convert one",
+        (
+            r"got input torch\.float64 of shape \(2, 4\) "
+            r"and weight torch\.float32 of shape \(3, 4\); conv"
+        ),
     ),
     (
         TypeError,
         (torch.zeros(2, 4), W, torch.zeros(3, dtype=torch.float64)),
-        r"expected one dtype, got input torch\.float32 and bias torch\.float64; convert one",
+        (
+            r"got input torch\.float32 of shape \(2, 4\) "
+            r"and bias torch\.float64 of shape \(3,\); convert"
+        ),
     ),
 ]
 

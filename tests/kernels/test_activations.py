@@ -181,14 +181,13 @@ def test_a_unit_that_is_off_answers_zero(activation: str, off: float, grad: floa
 @pytest.mark.parametrize(
     ("activation", "real"),
     [
-        ("gelu", lambda z: 0.5 * z * math.erfc(-z / math.sqrt(2))),
         ("softplus", lambda z: math.log1p(math.exp(z))),
         ("elu", math.expm1),
         ("mish", lambda z: z * math.tanh(math.log1p(math.exp(z)))),
         ("silu", lambda z: z / (1 + math.exp(-z))),
         ("logsigmoid", lambda z: -math.log1p(math.exp(-z))),
     ],
-    ids=["gelu", "softplus", "elu", "mish", "silu", "logsigmoid"],
+    ids=["softplus", "elu", "mish", "silu", "logsigmoid"],
 )
 def test_left_tail_keeps_its_digits(activation: str, real: Callable[[float], float]) -> None:
     """In float32, where φ is tiny, it still has its leading five digits: nothing cancels."""

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.overrides import handle_torch_function
 
+from torchmlp.autograd.composed import composed_dense, is_composed, is_overridden, is_watched
 from torchmlp.kernels.activations import ACTIVATIONS, pull_back
 from torchmlp.kernels.dense import (
     averaging_scale,
@@ -31,7 +33,8 @@ def dense(
         x: input, (*batch, fan_in); any number of batch axes, none and zero rows included.
         weight: (fan_out, fan_in).
         bias: (fan_out,) or None.
-        activation: one of the names in `torchmlp.kernels.activations.ACTIVATIONS`.
+        activation: one of the names in `torchmlp.kernels.activations.ACTIVATIONS`; identity,
+            sigmoid and tanh take complex numbers too.
         average: divide the weight's and the bias's gradient by the number of rows. Asked for by a
             caller who sums the per-sample losses and wants the gradient of their mean; by default
             gradients are sums over the rows, as autograd's are, and gradcheck holds.
@@ -41,7 +44,10 @@ def dense(
 
     Raises:
         ValueError: shapes or devices that do not fit, or an unknown activation.
-        TypeError: dtypes that differ or are not floating point.
+        TypeError: dtypes that differ, or that the activation has no meaning for.
+
+    Forward-mode derivatives, tensor subclasses and exported programs take the same equations in
+    torch's own operators, with PyTorch's derivatives: see `torchmlp.autograd.composed`.
 
     Source: Nielsen (2015), chapter 2, BP1 to BP4. Checked in tests/autograd/test_dense.py.
 
@@ -50,21 +56,29 @@ def dense(
         tensor([[1., 0.]])
     """
     find("activation", activation, ACTIVATIONS)
+    if is_overridden(x, weight, bias):
+        return composed_dense(x, weight, bias, activation, average=average)
+    if is_watched():
+        result: Tensor = handle_torch_function(
+            dense, (), x, weight, bias, activation, average=average
+        )
+        return result
+    check_dense(x.shape, x, weight, bias, activation)
     x, weight, bias = under_autocast(x, weight, bias)
-    check_dense(x, weight, bias)
-    # Dynamo refuses a Function that defines jvp, and traces none through forward-mode AD.
-    function = _DenseFunction if torch.compiler.is_compiling() else DenseFunction
-    apply: Any = function.apply
+    if is_composed(x, weight, bias):
+        return composed_dense(x, weight, bias, activation, average=average)
+    apply: Any = DenseFunction.apply
     outputs = apply(x, weight, bias, activation, average)
     a: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
     return a
 
 
-class _DenseFunction(Function):
+class DenseFunction(Function):
     """a = φ(z), z = x Wᵀ + b, and its reverse mode.
 
     Returns `a`, followed by z where φ' is a function of z: what backward saves has to be an input
-    or an output, or second derivatives are silently wrong.
+    or an output, or second derivatives are silently wrong. It defines no jvp: Dynamo would refuse
+    it, and nested forward mode would be silently zero.
     """
 
     generate_vmap_rule = True
@@ -80,12 +94,15 @@ class _DenseFunction(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, weight, _, activation, average = inputs
+        wants_x, wants_weight = ctx.needs_input_grad[:2]
         reads = ACTIVATIONS[activation].reads
-        saved = (x, weight, output[1] if reads == "z" else output if reads == "a" else None)
-        ctx.save_for_backward(*saved)
-        ctx.save_for_forward(*saved)  # vmap's generated rule wants the identical tuple
+        ctx.save_for_backward(
+            x if wants_weight else None,
+            weight if wants_x else None,
+            output[1] if reads == "z" else output if reads == "a" else None,
+        )
         ctx.set_materialize_grads(value=False)
-        ctx.activation, ctx.average = activation, average
+        ctx.activation, ctx.average, ctx.dtype = activation, average, x.dtype
 
     @staticmethod
     def backward(ctx: Any, *grad_output: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -93,7 +110,8 @@ class _DenseFunction(Function):
         grad_a, grad_z = (*grad_output, None)[:2]
         delta = grad_z
         if grad_a is not None:
-            delta = pull_back(grad_a, read, read, ctx.activation)
+            # Autocast may have widened the activation's output, and with it what arrives.
+            delta = pull_back(grad_a, read, read, ctx.activation).to(ctx.dtype)
             delta = delta if grad_z is None else delta + grad_z
         if delta is None:
             return (None,) * 5
@@ -108,55 +126,54 @@ class _DenseFunction(Function):
         )
 
 
-class DenseFunction(_DenseFunction):
-    """`_DenseFunction` with its forward mode: da = φ'(z) ⊙ (dx Wᵀ + x dWᵀ + db)."""
-
-    @staticmethod
-    def jvp(
-        ctx: Any, dx: Tensor | None, dweight: Tensor | None, dbias: Tensor | None, *_: None
-    ) -> Any:
-        x, weight, read = ctx.saved_tensors
-        terms = []
-        if dx is not None:
-            terms.append(dx @ weight.t())
-        if dweight is not None:
-            terms.append(x @ dweight.t())
-        if dbias is not None:
-            terms.append(dbias.expand(*x.shape[:-1], weight.shape[0]).clone())  # no view of dbias
-        dz = sum(terms[1:], start=terms[0])
-        da = pull_back(dz, read, read, ctx.activation)
-        return (da, dz) if ACTIVATIONS[ctx.activation].reads == "z" else da
-
-
 def autocast_is_on(device: str) -> bool:
     """Whether autocast is on for this type of device; never for one that has none, as "meta"."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype in which autocast would hand the tensor to torch.nn.functional.linear.
+
+    float64 is left alone, as autocast leaves it.
+    """
+    device = tensor.device.type
+    left_alone = tensor.dtype == torch.float64 or not tensor.is_floating_point()
+    if left_alone or not autocast_is_on(device):
+        return tensor.dtype
+    return torch.get_autocast_dtype(device)
+
+
 def under_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     """The tensors as autocast would hand them to torch.nn.functional.linear.
 
-    Outside the Function, so that the casts' own derivatives are autograd's. float64 is left alone,
-    as autocast leaves it.
+    Outside the Function, so that the casts' own derivatives are autograd's.
     """
-    device = next(tensor.device.type for tensor in tensors if tensor is not None)
-    if not autocast_is_on(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
     return tuple(
-        tensor.to(dtype)
-        if tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
-        else tensor
-        for tensor in tensors
+        tensor if tensor is None else tensor.to(autocast_dtype(tensor)) for tensor in tensors
     )
 
 
-def check_dense(x: Tensor, weight: Tensor, bias: Tensor | None, layer: str = "dense") -> None:
+def check_dense(
+    shape: torch.Size,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    layer: str = "dense",
+) -> None:
     """Compare the arguments of a dense layer with each other before anything is computed.
+
+    Args:
+        shape: the shape of the layer's input.
+        x: tells its dtype and device.
+        weight: as `dense` takes it.
+        bias: as `dense` takes it.
+        activation: an activation's name.
+        layer: what the message begins with.
 
     Raises:
         ValueError: shapes or devices that do not fit; both are named.
-        TypeError: dtypes that differ or are not floating point.
+        TypeError: dtypes that differ, or that the activation has no meaning for.
     """
     if weight.ndim != 2:  # noqa: PLR2004  a matrix
         raise ValueError(
@@ -164,16 +181,12 @@ def check_dense(x: Tensor, weight: Tensor, bias: Tensor | None, layer: str = "de
             f"{tuple(weight.shape)}"
         )
     fan_out, fan_in = weight.shape
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{layer}: expected a floating-point input, got {x.dtype} of shape {tuple(x.shape)}; "
-            f"convert it with x.float()"
-        )
-    if x.ndim == 0 or x.shape[-1] != fan_in:
-        images = x.ndim > 1 and x.shape[1:].numel() == fan_in
+    _check_dtype(shape, x, activation, layer)
+    if len(shape) == 0 or shape[-1] != fan_in:
+        images = len(shape) > 1 and shape[1:].numel() == fan_in
         raise ValueError(
             f"{layer}: expected last dimension in_features={fan_in} for a weight of shape "
-            f"{tuple(weight.shape)}, got input of shape {tuple(x.shape)}"
+            f"{tuple(weight.shape)}, got input of shape {tuple(shape)}"
             + ("; flatten the images first: x.flatten(1)" if images else "")
         )
     if bias is not None and bias.shape != (fan_out,):
@@ -184,13 +197,29 @@ def check_dense(x: Tensor, weight: Tensor, bias: Tensor | None, layer: str = "de
     for name, other in (("weight", weight), ("bias", bias)):
         if other is None:
             continue
-        if other.dtype != x.dtype:
+        if autocast_dtype(other) != autocast_dtype(x):
             raise TypeError(
-                f"{layer}: expected one dtype, got input {x.dtype} and {name} {other.dtype}; "
-                f"convert one of them with .to(dtype)"
+                f"{layer}: expected one dtype, got input {x.dtype} of shape {tuple(shape)} and "
+                f"{name} {other.dtype} of shape {tuple(other.shape)}; convert one of them with "
+                f".to(dtype)"
             )
         if other.device != x.device:
             raise ValueError(
-                f"{layer}: expected one device, got input on {x.device} and {name} on "
-                f"{other.device}; move one of them with .to(device)"
+                f"{layer}: expected one device, got input of shape {tuple(shape)} on {x.device} "
+                f"and {name} of shape {tuple(other.shape)} on {other.device}; move one of them "
+                f"with .to(device)"
             )
+
+
+def _check_dtype(shape: torch.Size, x: Tensor, activation: str, layer: str) -> None:
+    if x.is_complex() and not ACTIVATIONS[activation].holomorphic:
+        known = ", ".join(name for name, phi in ACTIVATIONS.items() if phi.holomorphic)
+        raise TypeError(
+            f"{layer}: {activation} has no meaning for {x.dtype} (input of shape {tuple(shape)}); "
+            f"complex numbers go through {known}"
+        )
+    if not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(
+            f"{layer}: expected a floating-point input, got {x.dtype} of shape {tuple(shape)}; "
+            f"convert it with x.float()"
+        )

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from torchmlp.autograd.composed import is_composed
 from torchmlp.kernels.dropout import dropout_mask
 
 
@@ -23,9 +23,11 @@ def dropout(x: Tensor, rate: float, *, training: bool = True) -> Tensor:
     check_dropout(rate)
     if not training or rate == 0:
         return x
-    function = _DropoutFunction if torch.compiler.is_compiling() else DropoutFunction
-    apply: Any = function.apply
-    dropped: Tensor = apply(x, dropout_mask(x.detach(), rate))
+    mask = dropout_mask(x.detach(), rate)
+    if is_composed(x):
+        return x * mask
+    apply: Any = DropoutFunction.apply
+    dropped: Tensor = apply(x, mask)
     return dropped
 
 
@@ -35,7 +37,7 @@ def check_dropout(rate: float, name: str = "dropout") -> None:
         raise ValueError(f"{name}: expected a rate in 0 <= rate < 1, got {rate}")
 
 
-class _DropoutFunction(Function):
+class DropoutFunction(Function):
     """x ⊙ mask and its reverse mode, the same product."""
 
     generate_vmap_rule = True
@@ -48,19 +50,8 @@ class _DropoutFunction(Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         del output
         ctx.save_for_backward(inputs[1])
-        ctx.save_for_forward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
         return grad * mask, None
-
-
-class DropoutFunction(_DropoutFunction):
-    """`_DropoutFunction` with its forward mode, once more the same product."""
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor, _: Tensor | None) -> Tensor:
-        (mask,) = ctx.saved_tensors
-        tangent: Tensor = dx * mask
-        return tangent

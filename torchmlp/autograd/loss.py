@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.overrides import handle_torch_function
 
+from torchmlp.autograd.composed import is_composed, is_watched
 from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.kernels.dense import averaging_scale
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
@@ -34,16 +36,20 @@ def mean_loss(output: Tensor, target: Tensor, loss: str = "cross_entropy") -> Te
         tensor(2.5000)
     """
     find("loss", loss, LOSSES)
+    if is_watched():
+        watched: Tensor = handle_torch_function(mean_loss, (), output, target, loss)
+        return watched
     if autocast_is_on(output.device.type) and output.dtype != torch.float64:
         output = output.float()
     check_target(output.shape, target, loss)
-    function = _LossFunction if torch.compiler.is_compiling() else LossFunction
-    apply: Any = function.apply
+    if is_composed(output, target):
+        return mean_of_losses(output, target, loss).to(output.dtype)
+    apply: Any = LossFunction.apply
     value: Tensor = apply(output, target, loss)
     return value
 
 
-class _LossFunction(Function):
+class LossFunction(Function):
     """E = (1/B) Σ_i e(output[i], target[i]) and its reverse mode."""
 
     generate_vmap_rule = True
@@ -56,7 +62,6 @@ class _LossFunction(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         del output
         ctx.save_for_backward(*inputs[:2])
-        ctx.save_for_forward(*inputs[:2])
         ctx.loss = inputs[2]
 
     @staticmethod
@@ -71,17 +76,3 @@ class _LossFunction(Function):
             else None,
             None,
         )
-
-
-class LossFunction(_LossFunction):
-    """`_LossFunction` with its forward mode: dE = (1/B) Σ_i e'(output[i]) · doutput[i]."""
-
-    @staticmethod
-    def jvp(ctx: Any, doutput: Tensor | None, dtarget: Tensor | None, _: None) -> Tensor:
-        output, target = ctx.saved_tensors
-        terms = []
-        if doutput is not None:
-            terms.append((loss_delta(output, target, ctx.loss) * doutput).sum())
-        if dtarget is not None and target.is_floating_point():
-            terms.append((LOSSES[ctx.loss].grad_target(output, target) * dtarget).sum())
-        return sum(terms[1:], start=terms[0]) * averaging_scale(output.shape[:-1].numel())

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
+from torch.overrides import handle_torch_function
 
+from torchmlp.autograd.composed import is_composed, is_watched
 from torchmlp.autograd.dense import (
     DenseFunction,
-    autocast_is_on,
+    autocast_dtype,
     check_dense,
     dense,
     under_autocast,
@@ -71,15 +73,17 @@ def network_loss(
     biases = [None] * len(weights) if biases is None else list(biases)
     _check_lengths(len(weights), len(biases), len(names))
     find("loss", loss, LOSSES)
-    dtype = x.dtype
-    if autocast_is_on(x.device.type) and dtype != torch.float64:
-        dtype = torch.float32
-    pairs = zip(weights, biases, strict=True)
-    x, *parameters = under_autocast(x, *(tensor for pair in pairs for tensor in pair))
-    layers = _layers(parameters, names)
+    if is_watched():
+        watched: Tensor = handle_torch_function(
+            network_loss, (), x, target, weights, biases, names, loss
+        )
+        return watched
+    layers = [Layer(*layer) for layer in zip(weights, biases, names, strict=True)]
     check_target(_output_shape(x, layers), target, loss)
-    if _needs_chain():
-        for layer in layers:
+    dtype = torch.float32 if autocast_dtype(x) != x.dtype else x.dtype
+    x, *parameters = under_autocast(x, *(p for layer in layers for p in layer[:2]))
+    if _needs_chain(x, target, parameters):
+        for layer in _layers(parameters, names):
             x = dense(x, *layer)
         return mean_loss(x, target, loss)
     apply: Any = NetworkFunction.apply
@@ -88,7 +92,7 @@ def network_loss(
 
 
 class NetworkFunction(Function):
-    """E of the whole network. Its last inputs are W_1, b_1, ..., W_L, b_L.
+    """E of the whole network. Its last inputs are W_1, b_1, ..., W_L, b_L; every W is trained.
 
     Plain reverse mode only, hence without `setup_context`, which costs every call an
     inspect.signature: this is the path that training takes.
@@ -109,7 +113,13 @@ class NetworkFunction(Function):
             z if ACTIVATIONS[name].reads == "z" else None
             for z, name in zip(passed.z, activations, strict=True)
         ]
-        ctx.save_for_backward(target, *parameters, *passed.a, *z)
+        first, *others = parameters[::2]
+        weights = [first if ctx.needs_input_grad[0] else None, *others]
+        ctx.save_for_backward(target, *weights, *passed.a, *z)
+        # Only second derivatives read these: saved, they would be guarded against changes that a
+        # first derivative does not mind, and count as memory kept.
+        ctx.unsaved = (first, *parameters[1::2])
+        ctx.versions = _versions(ctx.unsaved)
         ctx.loss, ctx.activations = loss, activations
         return loss_of(passed, target, loss).to(dtype)
 
@@ -117,33 +127,44 @@ class NetworkFunction(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         depth = len(ctx.activations)
         target, *saved = ctx.saved_tensors
-        layers = _layers(saved[: 2 * depth], ctx.activations)
-        passed = Pass(saved[2 * depth : 3 * depth + 1], saved[3 * depth + 1 :])
+        weights, a, z = saved[:depth], saved[depth : 2 * depth + 1], saved[2 * depth + 1 :]
+        first, *biases = ctx.unsaved
+        if torch.is_grad_enabled() and _versions(ctx.unsaved) != ctx.versions:
+            raise RuntimeError(
+                "network_loss: a weight or bias needed for second derivatives has been modified by "
+                "an inplace operation; differentiate before it is changed"
+            )
+        weights = [first, *weights[1:]]
+        layers = [Layer(*layer) for layer in zip(weights, biases, ctx.activations, strict=True)]
+        passed = Pass(a, z)
         if torch.is_grad_enabled():
             # Second derivatives are wanted: what was saved between input and output carries no
             # graph, so the forward pass is taken again through nodes that do.
-            passed = run(passed.a[0], layers, _dense_node)
+            passed = run(a[0], layers, _dense_node)
         output = passed.a[-1]
         scale = averaging_scale(output.shape[:-1].numel())
         wants_x, wants_target, _, _, _, *wants = ctx.needs_input_grad
         grad_x = grad_target = None
-        grad_parameters: list[Tensor | None] = [None] * len(wants)
         if wants_target:
             grad_target = LOSSES[ctx.loss].grad_target(output, target) * (grad * scale)
-        if wants_x or any(wants):
-            first = 0 if wants_x else wants.index(True) // 2
-            delta_output = loss_delta(output, target, ctx.loss)
-            # In the loss's dtype: a 16-bit product would cast a scaler's 65536 to infinity.
-            delta_output = (delta_output.to(grad.dtype) * grad).to(output.dtype)
-            deltas = scan_deltas(delta_output, passed, layers, first)
-            for k, delta in enumerate(deltas, first):
-                if wants[2 * k]:
-                    grad_parameters[2 * k] = dense_grad_weight(delta, passed.a[k], scale)
-                if wants[2 * k + 1]:
-                    grad_parameters[2 * k + 1] = dense_grad_bias(delta, scale)
-            if wants_x:
-                grad_x = dense_grad_x(deltas[0], layers[0].weight) * scale
+        delta_output = loss_delta(output, target, ctx.loss)
+        # In the loss's dtype: a 16-bit product would cast a scaler's 65536 to infinity.
+        delta_output = (delta_output.to(grad.dtype) * grad).to(output.dtype)
+        deltas = scan_deltas(delta_output, passed, layers)
+        grad_parameters: list[Tensor | None] = []
+        for delta, input_, wants_bias in zip(deltas, passed.a[:-1], wants[1::2], strict=True):
+            grad_parameters += [
+                dense_grad_weight(delta, input_, scale),
+                dense_grad_bias(delta, scale) if wants_bias else None,
+            ]
+        if wants_x:
+            grad_x = dense_grad_x(deltas[0], layers[0].weight) * scale
         return (grad_x, grad_target, None, None, None, *grad_parameters)
+
+
+def _versions(tensors: Sequence[Tensor | None]) -> list[int]:
+    # Inference tensors keep no count, and cannot be changed while anybody differentiates.
+    return [0 if t is None or t.is_inference() else t._version for t in tensors]  # noqa: SLF001
 
 
 def _dense_node(
@@ -159,16 +180,19 @@ def _layers(parameters: Sequence[Any], activations: Sequence[str]) -> list[Layer
     return [Layer(*triple) for triple in triples]
 
 
-def _needs_chain() -> bool:
-    """Whether a transform is active that needs a Function of another form than NetworkFunction.
+def _needs_chain(x: Tensor, target: Tensor, parameters: Sequence[Tensor | None]) -> bool:
+    """Whether the network is a chain of `dense` and `mean_loss` nodes: the same equations.
 
-    torch.func, forward mode and the compiler: `dense` and `mean_loss` have a form for each, and
-    their chain is the same equations.
+    In a transform that NetworkFunction has no form for, and where a weight is frozen: then some
+    activations need not be kept and some products not be taken, and each node of a chain knows its
+    own.
     """
+    weights = parameters[::2]
     return (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()  # noqa: SLF001  what Function.apply asks
-        or forward_ad._current_level >= 0  # noqa: SLF001  there is no public question
+        or is_composed(x, target, *parameters)
+        or not all(weight is not None and weight.requires_grad for weight in weights)
     )
 
 
@@ -185,8 +209,9 @@ def _check_lengths(weights: int, biases: int, activations: int) -> None:
 
 def _output_shape(x: Tensor, layers: Sequence[Layer]) -> torch.Size:
     """The shape of the network's output, after every layer's arguments have been checked."""
+    shape = x.shape
     for k, layer in enumerate(layers, 1):
         find("activation", layer.activation, ACTIVATIONS)
-        check_dense(x, layer.weight, layer.bias, f"network_loss, layer {k}")
-        x = x.new_empty(()).expand(*x.shape[:-1], layer.weight.shape[0])  # a shape, no memory
-    return x.shape
+        check_dense(shape, x, *layer, f"network_loss, layer {k}")
+        shape = torch.Size((*shape[:-1], layer.weight.shape[0]))
+    return shape

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Inexact
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.kernels.names import find
 
 LEAKY_SLOPE = 0.01  # torch.nn.LeakyReLU's default
 SOFTPLUS_THRESHOLD = 20.0  # torch.nn.Softplus's default: above it the function is z itself
-MISH_LINEAR = 30.0  # φ(z) = z to the last bit of float64, and e^2z still fits float32
+MISH_LINEAR = 30.0  # tanh(softplus(z)) = 1 to the last bit of float64, e^2z still fits float32
 SELU_ALPHA = 1.6732632423543772  # Klambauer et al. (2017), equation 14
 SELU_SCALE = 1.0507009873554805
 GELU_TANH_CUBIC = 0.044715  # Hendrycks & Gimpel (2016), section 2
@@ -39,15 +40,17 @@ class Activation:
         pullback: (grad_a, s) -> grad_a ⊙ φ'(z), where s is what `reads` names.
         reads: what the derivative is a function of. "a" lets the layer keep nothing but its output,
             "nothing" not even that.
+        holomorphic: whether the function takes complex numbers.
     """
 
     value: Callable[[Tensor], Tensor]
     pullback: Callable[[Tensor, Tensor], Tensor]
     reads: Literal["z", "a", "nothing"]
+    holomorphic: bool = False
 
 
-def activate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
-    """The activation a = φ(z), elementwise; 16-bit input is computed in float32 and rounded once.
+def activate(z: Inexact[Tensor, "*shape"], activation: str) -> Inexact[Tensor, "*shape"]:
+    """The activation a = φ(z), elementwise, by torch's own function.
 
     Raises:
         ValueError: no activation has this name.
@@ -60,11 +63,11 @@ def activate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*sha
 
 
 def pull_back(
-    grad_a: Float[Tensor, "*shape"],
-    z: Float[Tensor, "*shape"] | None,
-    a: Float[Tensor, "*shape"] | None,
+    grad_a: Inexact[Tensor, "*shape"],
+    z: Inexact[Tensor, "*shape"] | None,
+    a: Inexact[Tensor, "*shape"] | None,
     activation: str,
-) -> Float[Tensor, "*shape"]:
+) -> Inexact[Tensor, "*shape"]:
     """The delta of a layer from the gradient of its output: grad_a ⊙ φ'(z).
 
     Only the one of `z` and `a` that the activation `reads` is looked at; the other may be None, and
@@ -96,6 +99,10 @@ def _identity(z: Tensor) -> Tensor:
     return z
 
 
+def _gelu_tanh(z: Tensor) -> Tensor:
+    return F.gelu(z, approximate="tanh")
+
+
 def _identity_pullback(grad: Tensor, _: Tensor | None) -> Tensor:
     return grad
 
@@ -104,24 +111,12 @@ def _relu_pullback(grad: Tensor, a: Tensor) -> Tensor:
     return grad.masked_fill(a <= 0, 0.0)
 
 
-def _leaky_relu(z: Tensor) -> Tensor:
-    return torch.where(z > 0, z, LEAKY_SLOPE * z)
-
-
-def _leaky_relu_pullback(grad: Tensor, a: Tensor) -> Tensor:
-    return torch.where(a > 0, grad, LEAKY_SLOPE * grad)
-
-
-def _elu(z: Tensor) -> Tensor:
-    return torch.where(z <= 0, torch.expm1(z.clamp(max=0)), z)
+def _leaky_relu_pullback(grad: Tensor, z: Tensor) -> Tensor:
+    return torch.where(z > 0, grad, LEAKY_SLOPE * grad)
 
 
 def _elu_pullback(grad: Tensor, z: Tensor) -> Tensor:
     return torch.where(z <= 0, grad * torch.exp(z.clamp(max=0)), grad)
-
-
-def _selu(z: Tensor) -> Tensor:
-    return SELU_SCALE * torch.where(z <= 0, SELU_ALPHA * torch.expm1(z.clamp(max=0)), z)
 
 
 def _selu_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -130,24 +125,18 @@ def _selu_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _sigmoid_pullback(grad: Tensor, a: Tensor) -> Tensor:
-    return grad * (1 - a) * a
+    slope = a.conj()
+    return grad * (1 - slope) * slope
 
 
 def _tanh_pullback(grad: Tensor, a: Tensor) -> Tensor:
-    return grad * (1 - a) * (1 + a)  # 1 − a² would cancel near saturation
-
-
-def _softplus(z: Tensor) -> Tensor:
-    below = torch.log1p(torch.exp(z.clamp(max=SOFTPLUS_THRESHOLD)))
-    return torch.where(z > SOFTPLUS_THRESHOLD, z, below)
+    slope = a.conj()
+    return grad * (1 - slope) * (1 + slope)  # 1 − a² would cancel near saturation
 
 
 def _softplus_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    return torch.where(z > SOFTPLUS_THRESHOLD, grad, grad * torch.sigmoid(z))
-
-
-def _silu(z: Tensor) -> Tensor:
-    return z * torch.sigmoid(z)
+    e = torch.exp(z.clamp(max=SOFTPLUS_THRESHOLD))
+    return torch.where(z > SOFTPLUS_THRESHOLD, grad, grad * e / (e + 1))
 
 
 def _silu_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -155,18 +144,10 @@ def _silu_pullback(grad: Tensor, z: Tensor) -> Tensor:
     return grad * s * (1 + z * (1 - s))
 
 
-def _gelu(z: Tensor) -> Tensor:
-    return 0.5 * z * torch.erfc(z * -INV_SQRT_2)  # 1 + erf would cancel in the left tail
-
-
 def _gelu_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    cdf = 0.5 * torch.erfc(z * -INV_SQRT_2)
+    cdf = 0.5 * torch.erfc(z * -INV_SQRT_2)  # 1 + erf would cancel in the left tail
     pdf = INV_SQRT_2PI * torch.exp(-0.5 * z * z)
     return grad * (cdf + z * pdf)
-
-
-def _gelu_tanh(z: Tensor) -> Tensor:
-    return 0.5 * z * (1 + torch.tanh(SQRT_2_OVER_PI * (z + GELU_TANH_CUBIC * z * z * z)))
 
 
 def _gelu_tanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -175,42 +156,20 @@ def _gelu_tanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
     return grad * (0.5 * (1 + t) + 0.5 * z * (1 - t * t) * slope)
 
 
-def _mish_ratio(z: Tensor) -> Tensor:
-    # tanh(log(1 + e^z)) = n / (n + 2) with n = e^z (e^z + 2): no logarithm, no cancellation.
-    e = torch.exp(z.clamp(max=MISH_LINEAR))
-    return e * (e + 2)
-
-
-def _mish(z: Tensor) -> Tensor:
-    n = _mish_ratio(z)
-    return z * (n / (n + 2))
-
-
 def _mish_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    # φ' = t + z σ(z) (1 − t²), where 1 − t² = 4 (n + 1) / (n + 2)²
-    z = z.clamp(max=MISH_LINEAR)  # beyond, z times what is left of 1 − t² would grow
-    n = _mish_ratio(z)
-    return grad * (n / (n + 2) + z * torch.sigmoid(z) * 4 * (n + 1) / (n + 2) / (n + 2))
+    # φ' = t + z σ(z) (1 − t²) with t = tanh(log(1 + e^z)) = n / (n + 2), n = e^z (e^z + 2)
+    e = torch.exp(z.clamp(max=MISH_LINEAR))
+    n = e * (e + 2)
+    t = n / (n + 2)
+    return grad * (t + z * torch.sigmoid(z) * (1 - t * t))
 
 
-def _hardtanh(z: Tensor) -> Tensor:
-    return z.clamp(-1.0, 1.0)
+def _hardtanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
+    return grad.masked_fill((z <= -1) | (z >= 1), 0.0)
 
 
-def _hardtanh_pullback(grad: Tensor, a: Tensor) -> Tensor:
-    return grad.masked_fill((a <= -1) | (a >= 1), 0.0)
-
-
-def _relu6(z: Tensor) -> Tensor:
-    return z.clamp(0.0, 6.0)
-
-
-def _relu6_pullback(grad: Tensor, a: Tensor) -> Tensor:
-    return grad.masked_fill((a <= 0) | (a >= 6), 0.0)  # noqa: PLR2004  the name's own six
-
-
-def _hardswish(z: Tensor) -> Tensor:
-    return z * (z + 3).clamp(0.0, 6.0) / 6
+def _relu6_pullback(grad: Tensor, z: Tensor) -> Tensor:
+    return grad.masked_fill((z <= 0) | (z >= 6), 0.0)  # noqa: PLR2004  the name's own six
 
 
 def _hardswish_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -218,44 +177,42 @@ def _hardswish_pullback(grad: Tensor, z: Tensor) -> Tensor:
     return upper.masked_fill(z <= -3, 0.0)  # noqa: PLR2004
 
 
-def _softsign(z: Tensor) -> Tensor:
-    return z / (1 + z.abs())
-
-
 def _softsign_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    return grad / (1 + z.abs()) / (1 + z.abs())
-
-
-def _logsigmoid(z: Tensor) -> Tensor:
-    return z.clamp(max=0) - torch.log1p(torch.exp(-z.abs()))
+    # The quotient rule as it stands: grad / (1 + |z|)² would answer an infinite grad with ∞, where
+    # torch answers nan.
+    d = 1 + z.abs()
+    return grad / d - grad * (z.abs() / d) / d
 
 
 def _logsigmoid_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    return grad * torch.sigmoid(-z)
+    e = torch.exp(-z.abs())
+    ratio = e / (1 + e)
+    return grad * torch.where(z < 0, 1 - ratio, ratio)
 
 
-def _smooth(
-    value: Callable[..., Tensor], pullback: Callable[..., Tensor], reads: Literal["z", "a"]
-) -> Activation:
-    return Activation(_in_float32(value), _in_float32(pullback), reads)
+def _smooth(value: Callable[..., Tensor], pullback: Callable[..., Tensor]) -> Activation:
+    return Activation(value, _in_float32(pullback), reads="z")
 
 
+# The values are torch's own functions: one pass over memory, and to_sequential() changes no bit.
+# What torch keeps of a layer (z or a) is kept here: writing into an output is refused where, and
+# only where, nn.Linear and an activation refuse it.
 ACTIVATIONS: dict[str, Activation] = {
-    "identity": Activation(_identity, _identity_pullback, reads="nothing"),
-    "relu": Activation(torch.relu, _relu_pullback, reads="a"),
-    "leaky_relu": _smooth(_leaky_relu, _leaky_relu_pullback, reads="a"),
-    "elu": _smooth(_elu, _elu_pullback, reads="z"),
-    "selu": _smooth(_selu, _selu_pullback, reads="z"),
-    "sigmoid": _smooth(torch.sigmoid, _sigmoid_pullback, reads="a"),
-    "tanh": _smooth(torch.tanh, _tanh_pullback, reads="a"),
-    "softplus": _smooth(_softplus, _softplus_pullback, reads="z"),
-    "silu": _smooth(_silu, _silu_pullback, reads="z"),
-    "gelu": _smooth(_gelu, _gelu_pullback, reads="z"),
-    "gelu_tanh": _smooth(_gelu_tanh, _gelu_tanh_pullback, reads="z"),
-    "mish": _smooth(_mish, _mish_pullback, reads="z"),
-    "hardtanh": Activation(_hardtanh, _hardtanh_pullback, reads="a"),
-    "relu6": Activation(_relu6, _relu6_pullback, reads="a"),
-    "hardswish": _smooth(_hardswish, _hardswish_pullback, reads="z"),
-    "softsign": _smooth(_softsign, _softsign_pullback, reads="z"),
-    "logsigmoid": _smooth(_logsigmoid, _logsigmoid_pullback, reads="z"),
+    "identity": Activation(_identity, _identity_pullback, "nothing", holomorphic=True),
+    "relu": Activation(F.relu, _relu_pullback, reads="a"),
+    "leaky_relu": _smooth(F.leaky_relu, _leaky_relu_pullback),
+    "elu": _smooth(F.elu, _elu_pullback),
+    "selu": _smooth(F.selu, _selu_pullback),
+    "sigmoid": Activation(torch.sigmoid, _in_float32(_sigmoid_pullback), "a", holomorphic=True),
+    "tanh": Activation(torch.tanh, _in_float32(_tanh_pullback), "a", holomorphic=True),
+    "softplus": _smooth(F.softplus, _softplus_pullback),
+    "silu": _smooth(F.silu, _silu_pullback),
+    "gelu": _smooth(F.gelu, _gelu_pullback),
+    "gelu_tanh": _smooth(_gelu_tanh, _gelu_tanh_pullback),
+    "mish": _smooth(F.mish, _mish_pullback),
+    "hardtanh": Activation(F.hardtanh, _hardtanh_pullback, reads="z"),
+    "relu6": Activation(F.relu6, _relu6_pullback, reads="z"),
+    "hardswish": _smooth(F.hardswish, _hardswish_pullback),
+    "softsign": _smooth(_in_float32(F.softsign), _softsign_pullback),
+    "logsigmoid": _smooth(F.logsigmoid, _logsigmoid_pullback),
 }

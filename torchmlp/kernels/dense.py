@@ -1,20 +1,23 @@
 """The dense layer a = φ(x Wᵀ + b) and its three gradients, one function for each equation."""
 
 import math
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Inexact
 from torch import Tensor
 
 from torchmlp.kernels.activations import activate
 
+_unsafe_view: Callable[..., Tensor] = torch.ops.aten._unsafe_view.default  # noqa: SLF001
+
 
 def dense_forward(
-    x: Float[Tensor, "*batch fan_in"],
-    weight: Float[Tensor, "fan_out fan_in"],
-    bias: Float[Tensor, " fan_out"] | None,
+    x: Inexact[Tensor, "*batch fan_in"],
+    weight: Inexact[Tensor, "fan_out fan_in"],
+    bias: Inexact[Tensor, " fan_out"] | None,
     activation: str,
-) -> tuple[Float[Tensor, "*batch fan_out"], Float[Tensor, "*batch fan_out"]]:
+) -> tuple[Inexact[Tensor, "*batch fan_out"], Inexact[Tensor, "*batch fan_out"]]:
     """Output of a dense layer, and the pre-activation its derivative may need.
 
         z = x Wᵀ + b        a = φ(z)
@@ -32,29 +35,30 @@ def dense_forward(
     """
     x_NI = flat(x)
     z_NO = x_NI @ weight.t() if bias is None else torch.addmm(bias, x_NI, weight.t())
-    z = z_NO.reshape(*x.shape[:-1], weight.shape[0])
+    # No view of z_NO: the caller may write into the output, as into torch.nn.functional.linear's.
+    z = z_NO if z_NO.ndim == x.ndim else _unsafe_view(z_NO, (*x.shape[:-1], weight.shape[0]))
     return activate(z, activation), z
 
 
 def dense_grad_x(
-    delta: Float[Tensor, "*batch fan_out"], weight: Float[Tensor, "fan_out fan_in"]
-) -> Float[Tensor, "*batch fan_in"]:
+    delta: Inexact[Tensor, "*batch fan_out"], weight: Inexact[Tensor, "fan_out fan_in"]
+) -> Inexact[Tensor, "*batch fan_in"]:
     """Gradient of the loss with respect to the layer's input.
 
-        ∂E/∂x = delta W
+        ∂E/∂x = delta W        (its complex conjugate where W is complex, as autograd has it)
 
     Cost: 2·N·I·O floating-point operations.
     Source: Nielsen (2015), chapter 2, BP2. Checked in tests/kernels/test_dense.py.
     """
     delta_NO = flat(delta)
-    return (delta_NO @ weight).reshape(*delta.shape[:-1], weight.shape[1])
+    return (delta_NO @ weight.conj()).reshape(*delta.shape[:-1], weight.shape[1])
 
 
 def dense_grad_weight(
-    delta: Float[Tensor, "*batch fan_out"],
-    x: Float[Tensor, "*batch fan_in"],
+    delta: Inexact[Tensor, "*batch fan_out"],
+    x: Inexact[Tensor, "*batch fan_in"],
     scale: float = 1.0,
-) -> Float[Tensor, "fan_out fan_in"]:
+) -> Inexact[Tensor, "fan_out fan_in"]:
     """Gradient of the loss with respect to the weight.
 
         ∂E/∂W = scale · deltaᵀ x, summed over every batch axis
@@ -72,15 +76,15 @@ def dense_grad_weight(
     Source: Nielsen (2015), chapter 2, BP4. Checked in tests/kernels/test_dense.py.
     """
     delta_ON = flat(delta).t()
-    x_NI = flat(x)
+    x_NI = flat(x).conj()
     if scale == 1.0:
         return delta_ON @ x_NI
     return torch.addmm(x.new_zeros(()), delta_ON, x_NI, beta=0, alpha=scale)
 
 
 def dense_grad_bias(
-    delta: Float[Tensor, "*batch fan_out"], scale: float = 1.0
-) -> Float[Tensor, " fan_out"]:
+    delta: Inexact[Tensor, "*batch fan_out"], scale: float = 1.0
+) -> Inexact[Tensor, " fan_out"]:
     """Gradient of the loss with respect to the bias.
 
         ∂E/∂b = scale · Σ delta, over every batch axis
@@ -103,6 +107,6 @@ def averaging_scale(rows: int) -> float:
     return 1.0 / max(rows, 1)
 
 
-def flat(x: Float[Tensor, "*batch features"]) -> Float[Tensor, "rows features"]:
+def flat(x: Inexact[Tensor, "*batch features"]) -> Inexact[Tensor, "rows features"]:
     """All batch axes as one; -1 would leave the number of rows open where there are no features."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.kernels.names import find
 
@@ -158,8 +159,9 @@ def _mse_grad_target(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _bce(logits: Tensor, target: Tensor) -> Tensor:
-    # −t log σ(z) − (1−t) log σ(−z), written so that no exponential overflows
-    return (logits.clamp(min=0) - logits * target + torch.log1p(torch.exp(-logits.abs()))).sum(-1)
+    # −t log σ(z) − (1−t) log σ(−z), where no exponential overflows
+    target = target.to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
 
 
 def _bce_delta(logits: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Where an autograd Function cannot go, the same equations are composed of torch's own operators.
+
+Each node of this package has the two forms. Derivatives of the composed form are PyTorch's.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _len_torch_function_stack
+from torch._C._functorch import TransformType, get_interpreter_stack
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+from torch.nn import functional as F  # noqa: N812  torch's own spelling
+from torch.overrides import has_torch_function
+
+from torchmlp.kernels.activations import activate
+from torchmlp.kernels.dense import averaging_scale, dense_forward
+
+PLAIN = frozenset((Tensor, Parameter, type(None)))
+
+
+def is_composed(*tensors: Any) -> bool:
+    """Whether these tensors, or the mode the program is in, ask for the composed form.
+
+    - Forward-mode derivatives: nested ones are silently zero through a Function (torch 2.13).
+    - Tensors of other types than torch's own (DTensor, subclasses, what a tracer hands over) know
+      torch's operators and no Function.
+    - An exported or traced program has to run where this package is not.
+    - torch.func.functionalize has no rule for a Function.
+    """
+    return (
+        forward_ad._current_level >= 0  # noqa: SLF001  there is no public question
+        or any(type(tensor) not in PLAIN for tensor in tensors)
+        or torch.compiler.is_exporting()
+        or torch._C._is_tracing()  # noqa: SLF001  torch.jit.is_tracing, less its overhead
+        or _is_functionalized()
+    )
+
+
+def _is_functionalized() -> bool:
+    return torch._C._are_functorch_transforms_active() and any(  # noqa: SLF001  what Function asks
+        interpreter.key() == TransformType.Functionalize for interpreter in get_interpreter_stack()
+    )
+
+
+def is_overridden(*tensors: Any) -> bool:
+    """Whether one of the tensors brings functions of its own for torch's (`__torch_function__`)."""
+    return any(type(tensor) not in PLAIN for tensor in tensors) and has_torch_function(
+        tuple(tensor for tensor in tensors if type(tensor) not in PLAIN)
+    )
+
+
+def is_watched() -> bool:
+    """Whether a TorchFunctionMode wants to see every function of torch, and so this one."""
+    return not torch.compiler.is_compiling() and _len_torch_function_stack() > 0
+
+
+def composed_dense(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, *, average: bool
+) -> Tensor:
+    """φ(x Wᵀ + b) in torch's operators; `average` divides the parameters' gradients by the rows."""
+    if average:
+        scale = averaging_scale(x.shape[:-1].numel())
+        weight = _scale_gradient(weight, scale)
+        bias = None if bias is None else _scale_gradient(bias, scale)
+    if type(x) in PLAIN and type(weight) in PLAIN:
+        return dense_forward(x, weight, bias, activation)[0]
+    # The operator that other tensors know, and not its parts.
+    return activate(F.linear(x, weight, bias), activation)
+
+
+def _scale_gradient(parameter: Tensor, scale: float) -> Tensor:
+    """The same values; derivatives with respect to them are multiplied by `scale`."""
+    constant = parameter.detach()
+    return constant + scale * (parameter - constant)
