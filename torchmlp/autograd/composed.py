@@ -33,9 +33,12 @@ def is_composed(*tensors: Any) -> bool:
         forward_ad._current_level >= 0  # noqa: SLF001  there is no public question
         or any(type(tensor) not in PLAIN for tensor in tensors)
         or torch.compiler.is_exporting()
-        or torch._C._is_tracing()  # noqa: SLF001  torch.jit.is_tracing, less its overhead
-        or _is_functionalized()
+        or (not torch.compiler.is_compiling() and (_is_traced() or _is_functionalized()))
     )
+
+
+def _is_traced() -> bool:
+    return bool(torch._C._is_tracing())  # noqa: SLF001  torch.jit.is_tracing, less its overhead
 
 
 def _is_functionalized() -> bool:

@@ -149,7 +149,10 @@ def under_autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     Outside the Function, so that the casts' own derivatives are autograd's.
     """
     return tuple(
-        tensor if tensor is None else tensor.to(autocast_dtype(tensor)) for tensor in tensors
+        # No .to() without need: Dynamo would trace it as an operation.
+        tensor if tensor is None or dtype == tensor.dtype else tensor.to(dtype)
+        for tensor in tensors
+        for dtype in (tensor if tensor is None else autocast_dtype(tensor),)
     )
 
 

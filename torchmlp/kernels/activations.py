@@ -6,6 +6,9 @@ and NaN included, as torch.nn's activations do; a multiplied mask would answer N
 The pullbacks are differentiated again for second derivatives, so each stays finite where its value
 does: an exponential is clamped *before* it is taken, never selected away afterwards (the unselected
 branch would contribute 0 · ∞ = NaN).
+
+Numbers stand in the functions: torch.compile(dynamic=True) takes a module's float for a variable,
+and cannot hand one to a backward pass.
 """
 
 import math
@@ -19,17 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.kernels.names import find
-
-LEAKY_SLOPE = 0.01  # torch.nn.LeakyReLU's default
-SOFTPLUS_THRESHOLD = 20.0  # torch.nn.Softplus's default: above it the function is z itself
-MISH_LINEAR = 30.0  # tanh(softplus(z)) = 1 to the last bit of float64, e^2z still fits float32
-SELU_ALPHA = 1.6732632423543772  # Klambauer et al. (2017), equation 14
-SELU_SCALE = 1.0507009873554805
-GELU_TANH_CUBIC = 0.044715  # Hendrycks & Gimpel (2016), section 2
-INV_SQRT_2 = math.sqrt(0.5)
-INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
-
 
 @dataclass(frozen=True)
 class Activation:
@@ -112,7 +104,7 @@ def _relu_pullback(grad: Tensor, a: Tensor) -> Tensor:
 
 
 def _leaky_relu_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    return torch.where(z > 0, grad, LEAKY_SLOPE * grad)
+    return torch.where(z > 0, grad, 0.01 * grad)  # torch.nn.LeakyReLU's default slope
 
 
 def _elu_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -120,8 +112,9 @@ def _elu_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _selu_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    negative = grad * (SELU_SCALE * SELU_ALPHA) * torch.exp(z.clamp(max=0))
-    return torch.where(z <= 0, negative, grad * SELU_SCALE)
+    alpha, scale = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. (2017), equation 14
+    negative = grad * (scale * alpha) * torch.exp(z.clamp(max=0))
+    return torch.where(z <= 0, negative, grad * scale)
 
 
 def _sigmoid_pullback(grad: Tensor, a: Tensor) -> Tensor:
@@ -135,8 +128,9 @@ def _tanh_pullback(grad: Tensor, a: Tensor) -> Tensor:
 
 
 def _softplus_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    e = torch.exp(z.clamp(max=SOFTPLUS_THRESHOLD))
-    return torch.where(z > SOFTPLUS_THRESHOLD, grad, grad * e / (e + 1))
+    linear = 20.0  # torch.nn.Softplus's default threshold: above it the function is z itself
+    e = torch.exp(z.clamp(max=linear))
+    return torch.where(z > linear, grad, grad * e / (e + 1))
 
 
 def _silu_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -145,20 +139,22 @@ def _silu_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _gelu_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    cdf = 0.5 * torch.erfc(z * -INV_SQRT_2)  # 1 + erf would cancel in the left tail
-    pdf = INV_SQRT_2PI * torch.exp(-0.5 * z * z)
+    cdf = 0.5 * torch.erfc(z * -math.sqrt(0.5))  # 1 + erf would cancel in the left tail
+    pdf = torch.exp(-0.5 * z * z) * (1 / math.sqrt(2 * math.pi))
     return grad * (cdf + z * pdf)
 
 
 def _gelu_tanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    t = torch.tanh(SQRT_2_OVER_PI * (z + GELU_TANH_CUBIC * z * z * z))
-    slope = SQRT_2_OVER_PI * (1 + 3 * GELU_TANH_CUBIC * z * z)
+    cubic = 0.044715  # Hendrycks & Gimpel (2016), section 2
+    t = torch.tanh(math.sqrt(2 / math.pi) * (z + cubic * z * z * z))
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * cubic * z * z)
     return grad * (0.5 * (1 + t) + 0.5 * z * (1 - t * t) * slope)
 
 
 def _mish_pullback(grad: Tensor, z: Tensor) -> Tensor:
     # φ' = t + z σ(z) (1 − t²) with t = tanh(log(1 + e^z)) = n / (n + 2), n = e^z (e^z + 2)
-    e = torch.exp(z.clamp(max=MISH_LINEAR))
+    # From 30 on t = 1 to the last bit of float64, and n still fits float32.
+    e = torch.exp(z.clamp(max=30.0))
     n = e * (e + 2)
     t = n / (n + 2)
     return grad * (t + z * torch.sigmoid(z) * (1 - t * t))

@@ -51,7 +51,8 @@ def dense_grad_x(
     Source: Nielsen (2015), chapter 2, BP2. Checked in tests/kernels/test_dense.py.
     """
     delta_NO = flat(delta)
-    return (delta_NO @ weight.conj()).reshape(*delta.shape[:-1], weight.shape[1])
+    grad_NI = delta_NO @ weight.conj()
+    return grad_NI if delta.ndim == 2 else grad_NI.reshape(*delta.shape[:-1], weight.shape[1])
 
 
 def dense_grad_weight(
@@ -109,4 +110,4 @@ def averaging_scale(rows: int) -> float:
 
 def flat(x: Inexact[Tensor, "*batch features"]) -> Inexact[Tensor, "rows features"]:
     """All batch axes as one; -1 would leave the number of rows open where there are no features."""
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
