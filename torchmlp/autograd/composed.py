@@ -3,6 +3,7 @@
 Each node of this package has the two forms. Derivatives of the composed form are PyTorch's.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -27,14 +28,13 @@ def is_composed(*tensors: Any) -> bool:
     - Tensors of other types than torch's own (DTensor, subclasses, what a tracer hands over) know
       torch's operators and no Function.
     - An exported or traced program has to run where this package is not.
-    - torch.func.functionalize has no rule for a Function.
+    - torch.func.functionalize has no rule for a Function, nor has Dynamo under torch.func.
     """
-    return (
-        forward_ad._current_level >= 0  # noqa: SLF001  there is no public question
-        or any(type(tensor) not in PLAIN for tensor in tensors)
-        or torch.compiler.is_exporting()
-        or (not torch.compiler.is_compiling() and (_is_traced() or _is_functionalized()))
-    )
+    if forward_ad._current_level >= 0 or not _are_plain(tensors):  # noqa: SLF001  nothing public asks
+        return True
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active()  # noqa: SLF001
+    return _is_traced() or _is_functionalized()
 
 
 def _is_traced() -> bool:
@@ -47,11 +47,20 @@ def _is_functionalized() -> bool:
     )
 
 
-def is_overridden(*tensors: Any) -> bool:
-    """Whether one of the tensors brings functions of its own for torch's (`__torch_function__`)."""
-    return any(type(tensor) not in PLAIN for tensor in tensors) and has_torch_function(
-        tuple(tensor for tensor in tensors if type(tensor) not in PLAIN)
+def is_foreign(x: Any, *tensors: Any) -> bool:
+    """Whether torch's own operator has to decide what the arguments mean.
+
+    A tensor with functions of its own for torch's (`__torch_function__`), a sparse or a nested one.
+    """
+    return (
+        x.layout != torch.strided or x.is_nested
+        if _are_plain((x, *tensors))
+        else has_torch_function(tuple(t for t in (x, *tensors) if type(t) not in PLAIN))
     )
+
+
+def _are_plain(tensors: Iterable[Any]) -> bool:
+    return all(type(tensor) in PLAIN for tensor in tensors)
 
 
 def is_watched() -> bool:
@@ -67,7 +76,7 @@ def composed_dense(
         scale = averaging_scale(x.shape[:-1].numel())
         weight = _scale_gradient(weight, scale)
         bias = None if bias is None else _scale_gradient(bias, scale)
-    if type(x) in PLAIN and type(weight) in PLAIN:
+    if _are_plain((x, weight, bias)) and not is_foreign(x):
         return dense_forward(x, weight, bias, activation)[0]
     # The operator that other tensors know, and not its parts.
     return activate(F.linear(x, weight, bias), activation)
@@ -76,4 +85,4 @@ def composed_dense(
 def _scale_gradient(parameter: Tensor, scale: float) -> Tensor:
     """The same values; derivatives with respect to them are multiplied by `scale`."""
     constant = parameter.detach()
-    return constant + scale * (parameter - constant)
+    return constant + (scale * (parameter - constant)).nan_to_num()  # 0 of ∞ − ∞

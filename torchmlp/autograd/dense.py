@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import handle_torch_function
 
-from torchmlp.autograd.composed import composed_dense, is_composed, is_overridden, is_watched
+from torchmlp.autograd.composed import composed_dense, is_composed, is_foreign, is_watched
 from torchmlp.kernels.activations import ACTIVATIONS, pull_back
 from torchmlp.kernels.dense import (
     averaging_scale,
@@ -56,7 +56,7 @@ def dense(
         tensor([[1., 0.]])
     """
     find("activation", activation, ACTIVATIONS)
-    if is_overridden(x, weight, bias):
+    if is_foreign(x, weight, bias):
         return composed_dense(x, weight, bias, activation, average=average)
     if is_watched():
         result: Tensor = handle_torch_function(

@@ -61,17 +61,19 @@ class LossFunction(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         del output
-        ctx.save_for_backward(*inputs[:2])
-        ctx.loss = inputs[2]
+        logits, target, ctx.loss = inputs
+        reads_target = ctx.needs_input_grad[0] or ctx.loss == "mse"
+        ctx.rows, ctx.target_dtype = logits.shape[:-1].numel(), target.dtype
+        ctx.save_for_backward(logits, target if reads_target else None)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         output, target = ctx.saved_tensors
-        share = grad * averaging_scale(output.shape[:-1].numel())
+        share = grad * averaging_scale(ctx.rows)
         wants_output, wants_target = ctx.needs_input_grad[:2]
         return (
             loss_delta(output, target, ctx.loss) * share if wants_output else None,
-            (LOSSES[ctx.loss].grad_target(output, target) * share).to(target.dtype)
+            (LOSSES[ctx.loss].grad_target(output, target) * share).to(ctx.target_dtype)
             if wants_target
             else None,
             None,

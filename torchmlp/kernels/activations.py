@@ -5,7 +5,7 @@ and NaN included, as torch.nn's activations do; a multiplied mask would answer N
 
 The pullbacks are differentiated again for second derivatives, so each stays finite where its value
 does: an exponential is clamped *before* it is taken, never selected away afterwards (the unselected
-branch would contribute 0 · ∞ = NaN).
+branch would contribute 0 · ∞ = NaN). Each selects so that z = NaN gives NaN where torch.nn gives it.
 
 Numbers stand in the functions: torch.compile(dynamic=True) takes a module's float for a variable,
 and cannot hand one to a backward pass.
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.kernels.names import find
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -107,13 +108,13 @@ def _leaky_relu_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _elu_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    return torch.where(z <= 0, grad * torch.exp(z.clamp(max=0)), grad)
+    return torch.where(z > 0, grad, grad * torch.exp(z.clamp(max=0)))
 
 
 def _selu_pullback(grad: Tensor, z: Tensor) -> Tensor:
     alpha, scale = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. (2017), equation 14
     negative = grad * (scale * alpha) * torch.exp(z.clamp(max=0))
-    return torch.where(z <= 0, negative, grad * scale)
+    return torch.where(z > 0, grad * scale, negative)
 
 
 def _sigmoid_pullback(grad: Tensor, a: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def _sigmoid_pullback(grad: Tensor, a: Tensor) -> Tensor:
 
 def _tanh_pullback(grad: Tensor, a: Tensor) -> Tensor:
     slope = a.conj()
-    return grad * (1 - slope) * (1 + slope)  # 1 − a² would cancel near saturation
+    return grad * (1 - slope * slope)
 
 
 def _softplus_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -157,7 +158,8 @@ def _mish_pullback(grad: Tensor, z: Tensor) -> Tensor:
     e = torch.exp(z.clamp(max=30.0))
     n = e * (e + 2)
     t = n / (n + 2)
-    return grad * (t + z * torch.sigmoid(z) * (1 - t * t))
+    rest = torch.where(z > 30.0, 0.0, 2 * (1 + t) / (n + 2))  # noqa: PLR2004  1 − t²
+    return grad * (t + z * torch.sigmoid(z) * rest)
 
 
 def _hardtanh_pullback(grad: Tensor, z: Tensor) -> Tensor:
@@ -169,7 +171,7 @@ def _relu6_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _hardswish_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    upper = torch.where(z < 3, grad * (z / 3 + 0.5), grad)  # noqa: PLR2004  Howard et al. (2019)
+    upper = torch.where(z >= 3, grad, grad * (z / 3 + 0.5))  # noqa: PLR2004  Howard et al. (2019)
     return upper.masked_fill(z <= -3, 0.0)  # noqa: PLR2004
 
 
@@ -181,7 +183,9 @@ def _softsign_pullback(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _logsigmoid_pullback(grad: Tensor, z: Tensor) -> Tensor:
-    e = torch.exp(-z.abs())
+    e = torch.exp(
+        -torch.where(z < 0, -z, z)
+    )  # |z| has no slope at 0, where the second derivative is
     ratio = e / (1 + e)
     return grad * torch.where(z < 0, 1 - ratio, ratio)
 
@@ -209,6 +213,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "hardtanh": Activation(F.hardtanh, _hardtanh_pullback, reads="z"),
     "relu6": Activation(F.relu6, _relu6_pullback, reads="z"),
     "hardswish": _smooth(F.hardswish, _hardswish_pullback),
-    "softsign": _smooth(_in_float32(F.softsign), _softsign_pullback),
+    "softsign": _smooth(F.softsign, _softsign_pullback),
     "logsigmoid": _smooth(F.logsigmoid, _logsigmoid_pullback),
 }

@@ -45,9 +45,9 @@ class Dense(nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        """φ(x Wᵀ + b)."""
-        return dense(x, self.weight, self.bias, self.activation)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  nn.Linear's word
+        """φ(x Wᵀ + b), x being the input."""
+        return dense(input, self.weight, self.bias, self.activation)
 
     def extra_repr(self) -> str:
         """What print shows between the parentheses."""

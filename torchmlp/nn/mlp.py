@@ -112,9 +112,9 @@ class MLP(nn.Module):
         for layer in self._dense:
             initialise_(layer.weight, layer.bias, layer.activation, self.init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  nn.Sequential's word
         """The output of the last layer: logits, with an identity output."""
-        x = dropout(x, self.input_dropout, training=self.training)
+        x = dropout(input, self.input_dropout, training=self.training)
         *hidden, last = self.layers
         for layer in hidden:
             x = dropout(layer(x), self.dropout, training=self.training)
