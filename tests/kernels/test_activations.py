@@ -148,14 +148,13 @@ def test_extremes(activation: str, dtype: torch.dtype) -> None:
     largest = torch.finfo(dtype).max
     huge = [1e4, 3e4, largest / 1e20, largest / 1e8, largest / 2, largest, math.inf]
     z = torch.tensor([sign * size for size in huge for sign in (1, -1)] + [math.nan], dtype=dtype)
-    z = z.repeat(16)  # torch's loops answer nan in a vector, and pass it by in a remainder
+    # The slope at nan is left out: torch's own differs between a vector's loop and its remainder.
     for actual, expected in (
         (activate(z, activation), FUNCTIONS[activation](z)),
-        (pulled_back(activation, z), derivative(activation, z)),
+        (pulled_back(activation, z)[:-1], derivative(activation, z)[:-1]),
     ):
-        # Where torch answers ∞ − ∞ or 0 · ∞ with nan, there is nothing to compare with.
-        sensible = expected.isfinite() | (z.isinf() & ~expected.isnan())
-        assert_elementwise(actual[sensible], expected[sensible])
+        # Where torch answers ∞ − ∞ or 0 · ∞ with nan, so does this package.
+        assert_elementwise(actual, expected)
     assert activate(z, activation)[-1].isnan()
 
 
