@@ -1,0 +1,269 @@
+"""The ways, right and wrong, to form a layer's gradients of its delta, fitted to what was given.
+
+A fit finds the factor c in given = c · formed (+ an unknown amount of something else), and accepts
+what is left over only within the rounding of the computation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torchmlp.verify.problem import LayerCase, Problem
+from torchmlp.verify.ways import Way
+
+Named = tuple[str, int, str]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A gradient that was given, explained.
+
+    Attributes:
+        mistakes: those of its forming; () where it was formed rightly.
+        factor: c; None where the gradient is zero and any factor fits.
+        left: ‖given − explained‖ / ‖given‖.
+        rate: the descent rate that a weight was updated with too early; None mostly.
+        extra_decay: weight decay found beyond all that was asked for; None mostly.
+    """
+
+    mistakes: tuple[Named, ...]
+    factor: float | None
+    left: float
+    rate: float | None = None
+    extra_decay: float | None = None
+
+
+def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = False) -> list[Fit]:
+    """Every form of weight gradient that the given one is explained by, the likeliest first.
+
+    Products over samples that do not belong together are tried only where they are asked for.
+    """
+    given, number, x = case.given_weight, case.number, case.x
+    rows = x.shape[0]
+    tolerance = case.noise * x.norm().item() / rows
+    right = _product(way.delta, x)
+    size = way.delta.norm().item()
+    extra = None if way.extra is None else _product(way.extra, x)
+    fits: list[Fit] = []
+    if given.shape == right.shape:
+        fits += _fits(problem, case, given, right, extra, tolerance * size, ())
+        if fits and not fits[0].mistakes:
+            return fits[:1]
+    if way.extra is not None:
+        return fits
+    transposed = "transposed-weight-gradient"
+    if given.t().shape == right.shape:
+        mistake = (transposed, number, "")
+        fits += _fits(problem, case, given.t(), right, None, tolerance * size, (mistake,))
+    if given.shape == right.shape and right.shape[0] != right.shape[1]:
+        reshaped = right.t().reshape(right.shape)
+        mistake = (transposed, number, "reshaped instead of transposed")
+        fits += _fits(problem, case, given, reshaped, None, tolerance * size, (mistake,))
+    if fits or given.shape != right.shape or not mixed:
+        return fits
+    for mistake, delta, at in _other_products(case, way):
+        formed = _product(delta, at)
+        bound = case.noise * delta.norm().item() * at.norm().item() / rows
+        found = _fits(problem, case, given, formed, None, bound, (mistake,))
+        # Over how many samples it was averaged belongs to the mistake.
+        powers = (1.0, rows, 1 / rows) if mistake[0] == "cross-sample" else ()
+        fits += [_absorbed(fit, powers, case.noise) for fit in found]
+    return fits
+
+
+def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
+    """Every form of bias gradient that the given one is explained by, the likeliest first."""
+    given, bias, number = case.given_bias, case.layer.bias, case.number
+    assert given is not None
+    assert bias is not None
+    rows = way.delta.shape[0]
+    tolerance = case.noise * rows**0.5 / rows
+    size = way.delta.norm().item()
+    right = way.delta.sum(0) / rows
+    fits: list[Fit] = []
+    if given.shape == right.shape:
+        extra = None if way.extra is None else way.extra.sum(0) / rows
+        fits += _scaled(given, right, extra, tolerance * size, ())
+        if problem.weight_decay and not _is_right(fits):  # whether biases decay, opinions differ
+            decayed = right + problem.weight_decay * bias
+            fits = _scaled(given, decayed, extra, tolerance * size, ()) or fits
+        if fits:
+            return fits[:1]
+    mistake = ("bias-wrong-axis", number, "")
+    for note, formed, powers in _other_sums(way.delta):
+        if formed.shape == given.shape:
+            found = _scaled(given, formed, None, tolerance * size, ((mistake[0], number, note),))
+            fits += [_absorbed(fit, powers, case.noise) for fit in found]
+    if fits or given.shape != right.shape:
+        return fits
+    for mistake, delta, _ in _too_early(case, way):
+        formed = delta.sum(0) / rows
+        fits += _scaled(given, formed, None, tolerance * delta.norm().item(), (mistake,))
+    return fits
+
+
+def _product(delta: Tensor, x: Tensor) -> Tensor:
+    return torch.addmm(x.new_zeros(()), delta.t(), x, beta=0, alpha=1 / x.shape[0])
+
+
+def _too_early(case: LayerCase, way: Way) -> Iterator[tuple[Named, Tensor, Tensor]]:
+    name = "missing-activation-derivative"
+    if case.activation != "identity" and way.raw is not way.delta:
+        note = "in one of the layer's gradients only"
+        yield (name, case.number, note), way.raw, case.x
+
+
+def _other_products(case: LayerCase, way: Way) -> Iterator[tuple[Named, Tensor, Tensor]]:
+    """(mistake, delta, input) of products over other samples than belong together."""
+    yield from _too_early(case, way)
+    delta, x = way.delta, case.x
+    rows = x.shape[0]
+    if rows == 1:
+        return
+    name, number = "cross-sample", case.number
+    means = delta.mean(0, keepdim=True), x.mean(0, keepdim=True)
+    even = [mean.expand(rows, -1) for mean in means]
+    yield (name, number, "the mean delta times the mean input"), even[0], even[1]
+    for shift, which in ((1, "before"), (-1, "after")):
+        note = f"each delta with the input of the sample {which} it"
+        yield (name, number, note), delta, x.roll(shift, 0)
+    yield (name, number, "the samples of one side in reverse order"), delta, x.flip(0)
+    for k, which in ((-1, "last"), (0, "first")):
+        note = f"every delta with the {which} sample's input"
+        yield (name, number, note), delta, x[k].expand_as(x)
+        alone = torch.zeros_like(delta)
+        alone[k] = delta[k]
+        yield (name, number, f"the {which} sample's gradient in place of the mean"), alone, x
+    if rows != delta.shape[1]:
+        reshaped = delta.reshape(delta.shape[1], rows).t()
+        yield (name, number, "δ reshaped instead of transposed"), reshaped, x
+
+
+def _other_sums(delta: Tensor) -> Iterator[tuple[str, Tensor, tuple[float, ...]]]:
+    """(note, what was formed, factors that belong to it)."""
+    rows, outputs = delta.shape
+    by_sample = delta.sum(1) / rows
+    powers = (1.0, rows, rows / outputs, 1 / rows)
+    yield "over the outputs of each sample, not over the samples", by_sample, powers
+    total = delta.sum() / rows
+    powers = (1.0, rows, 1 / outputs, 1 / rows)
+    for shape in ((), (1,), (outputs,)):
+        yield "over samples and outputs together", total.expand(shape), powers
+    yield "not at all", delta, (1.0, 1 / rows)
+    first_axis = delta.reshape(outputs, rows).sum(1) / rows
+    yield "over the wrong axis of a reshaped delta", first_axis, (1.0, rows)
+
+
+def _fits(
+    problem: Problem,
+    case: LayerCase,
+    given: Tensor,
+    formed: Tensor,
+    extra: Tensor | None,
+    tolerance: float,
+    mistakes: tuple[Named, ...],
+) -> list[Fit]:
+    """Fits of a weight gradient, with the weight decay it should have, and without."""
+    decay, weight = problem.weight_decay, case.layer.weight
+    if not decay:
+        return _scaled(given, formed, extra, tolerance, mistakes) or _with_decay(
+            given, formed, weight, tolerance, mistakes
+        )
+    number = case.number
+    fits = _scaled(given, formed + decay * weight, extra, tolerance, mistakes)
+    if not _is_right(fits):
+        fits += [
+            fit
+            for fit in _scaled(given - decay * weight, formed, extra, tolerance, mistakes)
+            if fit.factor is None or fit.factor != 0
+        ]
+    if not fits:
+        wrong = (*mistakes, ("weight-decay-missing", number, ""))
+        fits += _scaled(given, formed, extra, tolerance, wrong)
+        wrong = (*mistakes, ("weight-decay-doubled", number, ""))
+        fits += _scaled(given, formed + 2 * decay * weight, extra, tolerance, wrong)
+        if not fits:
+            fits += _scaled(given - 2 * decay * weight, formed, extra, tolerance, wrong)
+    return fits or _with_decay(given, formed, weight, tolerance, mistakes)
+
+
+def _is_right(fits: list[Fit]) -> bool:
+    return any(fit.factor is not None and abs(fit.factor - 1) < 1e-6 for fit in fits)  # noqa: PLR2004
+
+
+def _scaled(
+    given: Tensor,
+    formed: Tensor,
+    extra: Tensor | None,
+    tolerance: float,
+    mistakes: tuple[Named, ...],
+) -> list[Fit]:
+    """The fit given = c · formed, or c · (formed − rate · extra) where there is an extra."""
+    norm, size = given.norm().item(), formed.norm().item()
+    if size <= tolerance:  # nothing is expected: any factor fits
+        return [Fit(mistakes, None, 0.0)] if norm <= tolerance and extra is None else []
+    if norm == 0:
+        return [Fit(mistakes, 0.0, 0.0)] if extra is None else []
+    if extra is not None:
+        return _with_extra(given, formed, extra, tolerance, mistakes)
+    factor = ((given * formed).sum() / (formed * formed).sum()).item()
+    left = (given - factor * formed).norm().item()
+    # A single number is some multiple of any other: only a factor with a meaning counts there,
+    # which the caller sees to.
+    if left > tolerance * max(abs(factor), tolerance / size):
+        return []
+    if abs(factor - 1) * size <= 2 * tolerance:
+        factor = 1.0
+    return [Fit(mistakes, factor, left / norm)]
+
+
+def _with_extra(
+    given: Tensor,
+    formed: Tensor,
+    extra: Tensor,
+    tolerance: float,
+    mistakes: tuple[Named, ...],
+) -> list[Fit]:
+    basis = torch.stack([formed.flatten(), extra.flatten()], 1)
+    if basis.shape[0] <= basis.shape[1] or extra.norm().item() <= tolerance:
+        return []
+    both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
+    factor, amount = both.tolist()
+    left = (given - factor * formed - amount * extra).norm().item()
+    if left > tolerance * max(abs(factor), 1e-12) or factor == 0:
+        return []
+    rate = -amount / factor
+    if abs(amount) * extra.norm().item() <= 4 * tolerance * abs(factor) or rate <= 0:
+        return []
+    if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
+        factor = 1.0
+    return [Fit(mistakes, factor, left / given.norm().item(), rate=rate)]
+
+
+def _with_decay(
+    given: Tensor, formed: Tensor, weight: Tensor, tolerance: float, mistakes: tuple[Named, ...]
+) -> list[Fit]:
+    """The fit given = c · formed + λ' W, for a decay that nobody asked for."""
+    if mistakes or given.numel() < 6:  # noqa: PLR2004  two free numbers explain little of fewer
+        return []
+    basis = torch.stack([formed.flatten(), weight.flatten()], 1)
+    both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
+    factor, decay = both.tolist()
+    left = (given - factor * formed - decay * weight).norm().item()
+    if left > tolerance * max(abs(factor), 1e-12) or abs(factor) < 1e-12:  # noqa: PLR2004
+        return []
+    if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
+        factor = 1.0
+    return [Fit(mistakes, factor, left / given.norm().item(), extra_decay=decay)]
+
+
+def _absorbed(fit: Fit, powers: tuple[float, ...], noise: float) -> Fit:
+    """The fit with factor 1 where its factor is one that belongs to the mistake."""
+    if fit.factor is None:
+        return fit
+    for power in powers:
+        if abs(fit.factor / power - 1) < max(1e-6, 100 * noise):  # noqa: PLR2004
+            return Fit(fit.mistakes, 1.0, fit.left)
+    return fit

@@ -1,0 +1,298 @@
+"""The ways, right and wrong, to come by the delta of a layer.
+
+Each way names its mistake, "" where it is none. The right one comes first; among ways that lead to
+the same numbers the earlier is the likelier.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  torch's own spelling
+
+from torchmlp.kernels.losses import loss_delta
+from torchmlp.verify.problem import LayerCase, Problem, output_gradient, slope
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to come by a delta.
+
+    Attributes:
+        mistakes: (name, layer, note) of each mistake made; several where two are made at once.
+        delta: what the layer's gradients are formed of, (B, fan_out).
+        passed: what goes on to the layer below, mostly `delta`.
+        raw: `delta` before the activation's derivative, for gradients formed too early.
+        extra: a second delta that is there in an unknown amount; None mostly.
+    """
+
+    mistakes: tuple[tuple[str, int, str], ...]
+    delta: Tensor
+    passed: Tensor
+    raw: Tensor
+    extra: Tensor | None = None
+
+
+def last_deltas(problem: Problem) -> Iterator[Way]:
+    """Ways to δ_L = e'(a_L, t) ⊙ φ_L'(z_L)."""
+    last = problem.layers[-1]
+    number = last.number
+    e = output_gradient(last.a, problem.target, problem.loss, has_softmax=problem.has_softmax)
+    phi = last.slope(last.z)
+    missing, doubled = "missing-output-derivative", "doubled-output-derivative"
+    yield Way((), last.delta, last.delta, e)
+    yield from _kinks_the_other_way(last, e, ())
+    if last.activation != "identity":
+        yield Way(((missing, number, "δ_L = e'(a_L, t)"),), e, e, e)
+        yield Way(((missing, number, "on the way down only"),), last.delta, e, e)
+        yield Way(((missing, number, "in the last gradients only"),), e, last.delta, e)
+        yield _same(((doubled, number, "φ_L'² in place of φ_L'"),), e * phi * phi)
+        for name, note, wrong in _wrong_slopes(problem, last, e):
+            if name != "missing-activation-derivative":
+                yield _through(e, wrong, ((name, number, note),))
+    for note, raw in _left_out(problem, last, e):
+        yield _same(((missing, number, note),), raw * phi)
+    for note, raw in _twice(problem, last, e):
+        yield _same(((doubled, number, note),), raw * phi)
+    for name, note, raw in _other_outputs(problem, last):
+        yield Way(((name, number, note),), raw * phi, raw * phi, raw)
+        if last.activation != "identity":
+            yield _same(((name, number, note), (missing, number, "and φ_L' is left out")), raw)
+    yield from _mixed(last, e, phi)
+
+
+def hidden_deltas(
+    problem: Problem, case: LayerCase, above: Way, fit_above: Tensor
+) -> Iterator[Way]:
+    """Ways to δ_l = (δ_{l+1} W_{l+1}) ⊙ φ_l'(z_l), given how δ_{l+1} was come by.
+
+    Args:
+        problem: the network.
+        case: the layer l.
+        above: the way to δ_{l+1}.
+        fit_above: the weight gradient of the layer above as it was given: what that weight may
+            have been updated with.
+    """
+    weight = problem.layers[case.number].layer.weight
+    up, raw = case.number + 1, above.passed @ weight
+    phi = case.slope(case.z)
+    yield _through(raw, phi, ())
+    yield from _kinks_the_other_way(case, raw, ())
+    slopes = list(_wrong_slopes(problem, case, raw))
+    name = "missing-activation-derivative"
+    for wrong_name, note, wrong in slopes:
+        yield _through(raw, wrong, ((wrong_name, case.number, note),))
+    if case.activation != "identity":
+        right = raw * phi
+        yield Way(((name, case.number, "on the way down only"),), right, raw, raw)
+        yield Way(((name, case.number, "in this layer's gradients only"),), raw, right, raw)
+    yield from _mixed(case, raw, phi)
+    for note, turned in _turned(weight):
+        mistake = ("weight-not-transposed", up, note)
+        yield _through(above.passed @ turned, phi, (mistake,))
+        for wrong_name, wrong_note, wrong in slopes[:2]:
+            yield _through(
+                above.passed @ turned, wrong, (mistake, (wrong_name, case.number, wrong_note))
+            )
+    if fit_above.shape == weight.shape:
+        update = above.passed @ fit_above
+        mistake = ("weight-already-updated", up, "")
+        for wrong_name, note, wrong in [("", "", phi), *slopes[:2]]:
+            second = ((wrong_name, case.number, note),) if wrong_name else ()
+            delta = raw * wrong
+            yield Way((mistake, *second), delta, delta, raw, extra=update * wrong)
+
+
+def _same(mistakes: tuple[tuple[str, int, str], ...], delta: Tensor) -> Way:
+    return Way(mistakes, delta, delta, delta)
+
+
+def _through(raw: Tensor, slope_: Tensor, mistakes: tuple[tuple[str, int, str], ...]) -> Way:
+    return Way(mistakes, raw * slope_, raw * slope_, raw)
+
+
+def _kinks_the_other_way(
+    case: LayerCase, raw: Tensor, mistakes: tuple[tuple[str, int, str], ...]
+) -> Iterator[Way]:
+    """At a kink either slope is right: somebody's (z >= 0) is no mistake."""
+    above = torch.nextafter(case.z, torch.full_like(case.z, torch.inf))
+    other = case.slope(above)
+    jumps = (other - case.slope(case.z)).abs() > 1e-6  # noqa: PLR2004  a rounding is none
+    if bool(jumps.any()):
+        yield _through(raw, other, mistakes)
+
+
+def _wrong_slopes(
+    problem: Problem, case: LayerCase, raw: Tensor
+) -> Iterator[tuple[str, str, Tensor]]:
+    """(name, note, what stands in the place of φ_l'(z_l))."""
+    z, number = case.z, case.number
+    yield "missing-activation-derivative", "", torch.ones_like(z)
+    note = f"φ_{number}'(a_{number}) in place of φ_{number}'(z_{number})"
+    yield "derivative-at-activation", note, case.slope(case.a)
+    for name, in_a in _FORMULA_IN_A.items():
+        if name == case.activation:
+            note = f"the formula in a_{number} was given z_{number}"
+            yield "derivative-at-activation", note, in_a(z)
+    for other in problem.layers:
+        if other.number != number and other.z.shape == z.shape:
+            note = f"φ' at z_{other.number} in place of z_{number}"
+            yield "wrong-mask", note, case.slope(other.z)
+            if other.activation != case.activation:
+                yield "wrong-mask", f"{note}, with that layer's φ", other.slope(other.z)
+            yield "wrong-mask", f"φ' at a_{other.number}", case.slope(other.a)
+    if case.x.shape == z.shape:
+        yield "wrong-mask", f"φ' at a_{number - 1} in place of z_{number}", case.slope(case.x)
+    yield "wrong-mask", "the other half of the units passes", 1 - case.slope(z)
+    yield "wrong-mask", "the sign of what arrives, not of z, decides", (raw > 0).to(z.dtype)
+    guided = case.slope(z) * (raw > 0)
+    yield "wrong-mask", "the sign of what arrives decides besides z", guided
+    for name in ("relu", "leaky_relu", "sigmoid", "tanh"):
+        if name != case.activation:
+            yield "wrong-mask", f"the derivative of {name}", slope(name, z)
+    yield "wrong-mask", f"a_{number} itself in place of φ_{number}'", case.a
+
+
+def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[Way]:
+    """Samples of the batch taken together, or for each other."""
+    name, number = "cross-sample", case.number
+    if case.x.shape[0] == 1:
+        return
+    delta = raw * phi
+    average = raw.mean(0, keepdim=True).expand_as(raw)
+    yield _through(average, phi, ((name, number, "what arrives was averaged over the batch"),))
+    even = delta.mean(0, keepdim=True).expand_as(delta).clone()
+    yield _same(((name, number, "δ was averaged over the batch and given to every sample"),), even)
+    mean_slope = phi.mean(0, keepdim=True).expand_as(phi)
+    yield _through(raw, mean_slope, ((name, number, "φ' was averaged over the batch"),))
+    at_mean = case.slope(case.z.mean(0, keepdim=True)).expand_as(phi)
+    yield _through(raw, at_mean, ((name, number, "φ' was taken at the batch's mean"),))
+    first = phi[:1].expand_as(phi)
+    yield _through(raw, first, ((name, number, "φ' of the first sample for all"),))
+    for shift, which in ((1, "before"), (-1, "after")):
+        note = f"φ' of the sample {which} it"
+        yield _through(raw, phi.roll(shift, 0), ((name, number, note),))
+        note = f"δ of the sample {which} it"
+        yield _same(((name, number, note),), delta.roll(shift, 0))
+
+
+def _turned(weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The weight the wrong way round, in a shape that a program would not refuse."""
+    rows, columns = weight.shape
+    if rows == columns:
+        yield "", weight.t()
+    else:
+        yield "reshaped instead of transposed", weight.t().reshape(rows, columns)
+        yield "reshaped instead of transposed", weight.reshape(columns, rows).t()
+
+
+_FORMULA_IN_A: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": lambda a: a * (1 - a),
+    "tanh": lambda a: 1 - a * a,
+    "softplus": lambda a: 1 - torch.exp(-a),
+    "logsigmoid": lambda a: 1 - torch.exp(a),
+    "softsign": lambda a: (1 - a.abs()).square(),
+    "elu": lambda a: torch.where(a > 0, 1.0, a + 1),
+    "selu": lambda a: torch.where(a > 0, 1.0507009873554805, a + 1.7580993408473766),
+}
+
+
+def _one_hot(problem: Problem, like: Tensor) -> Tensor:
+    target = problem.target
+    if target.is_floating_point():
+        return target
+    return F.one_hot(target, like.shape[-1]).to(like.dtype)
+
+
+def _left_out(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """e' of losses that hold a softmax or a logistic function, without its derivative."""
+    t = _one_hot(problem, e)
+    if problem.has_softmax:
+        p = torch.softmax(last.a, -1)
+        yield "e'(p, t) without softmax's", loss_delta(p, problem.target, problem.loss)
+    elif problem.loss == "cross_entropy":
+        yield "−t / p, without softmax's", -t / torch.softmax(last.a, -1)
+    elif problem.loss == "bce":
+        p = torch.sigmoid(last.a)
+        yield "(p − t) / (p (1 − p)), without the logistic function's", e / (p * (1 - p))
+
+
+def _twice(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """e' with the derivative of the output once more."""
+    if problem.loss != "mse" or problem.has_softmax:
+        p = torch.sigmoid(last.a) if problem.loss == "bce" else torch.softmax(last.a, -1)
+        yield "p (1 − p) once more", e * p * (1 - p)
+        yield "softmax's derivative once more", p * (e - (e * p).sum(-1, keepdim=True))
+    if last.activation == "identity":
+        yield "the logistic function's derivative besides", e * slope("sigmoid", last.z)
+        for case in problem.layers[:-1]:
+            if case.activation not in ("identity", "sigmoid"):
+                yield f"the derivative of {case.activation} besides", e * case.slope(last.z)
+
+
+def _squared(error: Tensor) -> Tensor:
+    return 0.5 * error.square().sum()
+
+
+_OTHERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross-entropy": lambda o, t: -(t * torch.log_softmax(o, -1)).sum(),
+    "squared error": lambda o, t: _squared(o - t),
+    "binary cross-entropy": lambda o, t: F.binary_cross_entropy_with_logits(o, t, reduction="sum"),
+    "squared error of the softmax": lambda o, t: _squared(torch.softmax(o, -1) - t),
+    "squared error of the logistic function": lambda o, t: _squared(torch.sigmoid(o) - t),
+    "cross-entropy with the softmax taken twice": lambda o, t: (
+        -(t * torch.log_softmax(torch.softmax(o, -1), -1)).sum()
+    ),
+    "binary cross-entropy with the logistic function taken twice": lambda o, t: (
+        F.binary_cross_entropy_with_logits(torch.sigmoid(o), t, reduction="sum")
+    ),
+    "log-likelihood without its logarithm": lambda o, t: -(t * o).sum(),
+    "probability of the class, without the logarithm": lambda o, t: (
+        -(t * torch.softmax(o, -1)).sum()
+    ),
+    "absolute error": lambda o, t: (o - t).abs().sum(),
+    "smooth absolute error": lambda o, t: F.smooth_l1_loss(o, t, reduction="sum"),
+}
+_REPORTED = {
+    "cross_entropy": "cross-entropy",
+    "mse": "squared error",
+    "bce": "binary cross-entropy",
+}
+
+
+def _other_outputs(problem: Problem, last: LayerCase) -> Iterator[tuple[str, str, Tensor]]:
+    """(name, note, e'(a_L)) of other losses, other axes and other samples' targets."""
+    t = _one_hot(problem, last.a)
+    reported = _REPORTED[problem.loss]
+    of_softmax = " of the softmax" if problem.has_softmax else ""
+    for descended, function in _OTHERS.items():
+        if descended != reported + of_softmax:
+            note = f"it reports {reported}{of_softmax} and descends {descended}"
+            yield "other-loss", note, _slope_of(function, last.a, t)
+    if problem.loss == "cross_entropy":
+        name, over_batch = "softmax-wrong-axis", torch.softmax(last.a, 0)
+        yield name, "over the batch", over_batch - t
+        everything = torch.softmax(last.a.flatten(), 0).reshape(last.a.shape)
+        yield name, "over batch and classes together", everything - t
+        derived = _slope_of(lambda o, t: -(t * torch.log_softmax(o, 0)).sum(), last.a, t)
+        yield name, "over the batch", derived
+    if problem.rows > 1:
+        for shift, which in ((1, "before"), (-1, "after")):
+            e = output_gradient(
+                last.a,
+                problem.target.roll(shift, 0),
+                problem.loss,
+                has_softmax=problem.has_softmax,
+            )
+            yield "cross-sample", f"the target of the sample {which} it", e
+        if problem.outputs == 1:
+            spread = last.a - t.mean(0, keepdim=True)
+            yield "cross-sample", "(B, 1) − (B,) was spread to (B, B)", spread
+
+
+def _slope_of(function: Callable[[Tensor, Tensor], Tensor], at: Tensor, t: Tensor) -> Tensor:
+    at = at.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(function(at, t), at)
+    return gradient
