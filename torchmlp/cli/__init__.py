@@ -16,13 +16,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None takes them from sys.argv.
 
     Returns:
-        0 done; 1 failed; 2 usage; 3 the run is numerically sick; 130 Ctrl-C; 143 SIGTERM.
+        0 done; 1 failed, or gradients that are wrong; 2 usage; 3 the run is numerically sick; 130 Ctrl-C; 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words in (["-h"], ["--help"]):
         print(HELP, end="")  # noqa: T201
         return DONE
     try:
+        if words[:1] == ["verify"]:
+            from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
+
+            return verify(words[1:])
         words = rewrite(words)
         # Lightning's launcher for several devices starts sys.argv again.
         sys.argv[1:] = words

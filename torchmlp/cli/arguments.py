@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torchmlp.cli.errors import UsageError
 
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "verify")
 
 SHORT_FLAGS = {
     "--accelerator": "--trainer.accelerator",

@@ -8,9 +8,10 @@ torchmlp: a multilayer perceptron with hand-written gradients, trained on images
   python train.py fit --config configs/mnist.yaml      the best recipe; several --config add up
   python train.py test --ckpt_path best                test the newest run's best checkpoint
   python train.py predict --ckpt_path FILE.ckpt        write class probabilities as CSV
+  python train.py verify FILE.py:function              is your own backward pass right?
   python train.py fit --print_config                   every setting with its value, as YAML
 
-Commands: fit (the default), validate, test, predict
+Commands: fit (the default), validate, test, predict, verify (train.py verify --help)
 
 Short flags                     stand for
   --accelerator cpu|gpu|auto    --trainer.accelerator    --hidden 512 256     --model.hidden

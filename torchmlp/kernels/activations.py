@@ -5,7 +5,7 @@ and NaN included, as torch.nn's activations do; a multiplied mask would answer N
 
 The pullbacks are differentiated again for second derivatives, so each stays finite where its value
 does: an exponential is clamped *before* it is taken, never selected away afterwards (the unselected
-branch would contribute 0 · ∞ = NaN). Each selects so that z = NaN gives NaN where torch.nn gives it.
+branch would contribute 0 · ∞ = NaN). Each selects so that z = NaN gives NaN as torch.nn does.
 
 Numbers stand in the functions: torch.compile(dynamic=True) takes a module's float for a variable,
 and cannot hand one to a backward pass.

@@ -52,7 +52,11 @@ def dense_grad_x(
     """
     delta_NO = flat(delta)
     grad_NI = delta_NO @ weight.conj()
-    return grad_NI if delta.ndim == 2 else grad_NI.reshape(*delta.shape[:-1], weight.shape[1])
+    return (
+        grad_NI
+        if delta_NO.ndim == delta.ndim
+        else grad_NI.reshape(*delta.shape[:-1], weight.shape[1])
+    )
 
 
 def dense_grad_weight(
@@ -110,4 +114,10 @@ def averaging_scale(rows: int) -> float:
 
 def flat(x: Inexact[Tensor, "*batch features"]) -> Inexact[Tensor, "rows features"]:
     """All batch axes as one; -1 would leave the number of rows open where there are no features."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return (
+        x
+        if x.ndim == 2
+        else x.reshape(
+            math.prod(x.shape[:-1]), x.shape[-1]
+        )
+    )

@@ -7,6 +7,7 @@ difference. Nothing here divides by the number of rows; `mean_of_losses` takes t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,11 +25,12 @@ class Loss:
         value: (output, target) -> (*batch,).
         delta: (output, target) -> ∂e/∂output, (*batch, K).
         grad_target: (output, target) -> ∂e/∂target, (*batch, K), for targets that are not indices.
+            Only mse's reads the target; None will do for the others.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
     delta: Callable[[Tensor, Tensor], Tensor]
-    grad_target: Callable[[Tensor, Tensor], Tensor]
+    grad_target: Callable[[Tensor, Any], Tensor]
 
 
 def mean_of_losses(
@@ -142,7 +144,7 @@ def _cross_entropy_delta(logits: Tensor, target: Tensor) -> Tensor:
     return p.scatter_add(-1, index, p.new_full((), -1.0).expand(index.shape))
 
 
-def _cross_entropy_grad_target(logits: Tensor, _: Tensor) -> Tensor:
+def _cross_entropy_grad_target(logits: Tensor, _: Tensor | None) -> Tensor:
     return -torch.log_softmax(logits, -1)
 
 
@@ -168,7 +170,7 @@ def _bce_delta(logits: Tensor, target: Tensor) -> Tensor:
     return torch.sigmoid(logits) - target
 
 
-def _bce_grad_target(logits: Tensor, _: Tensor) -> Tensor:
+def _bce_grad_target(logits: Tensor, _: Tensor | None) -> Tensor:
     return -logits
 
 

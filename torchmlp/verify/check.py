@@ -37,7 +37,7 @@ class GradientReport:
 
     @property
     def errors(self) -> dict[str, float]:
-        """The relative error ‖given − true‖ / max(‖given‖, ‖true‖) of each gradient, estimated."""
+        """Each gradient's relative error, ‖given − true‖ / max(‖given‖, ‖true‖), estimated."""
         return {name: m.error for name, m in self.measurements.items()}
 
     def __str__(self) -> str:
@@ -72,9 +72,9 @@ def check_gradients(
             twice for each direction, a handful of directions for each tensor. torch's random
             numbers (dropout) are the same at every call. Code written for float32 is run in
             float64: every function of torch it calls has its arguments widened.
-        parameters: a module, or a dict or list of tensors, or of float64 numpy arrays that `loss_fn`
-            reads; those of a module that require no gradient are left out. They are changed while
-            the check runs, and are then what they were.
+        parameters: a module, or a dict or list of tensors, or of float64 numpy arrays that
+            `loss_fn` reads; those of a module that require no gradient are left out. They are
+            changed while the check runs, and are then what they were.
         gradients: what is to be checked: a dict by parameter name, or a list; autograd's where
             None. At a kink, where a unit's input is exactly the 0 of a ReLU, several gradients are
             right: autograd's are then checked a thousandth aside, and one handed over passes within
@@ -174,7 +174,7 @@ class _TensorVariable:
 class _ArrayVariable:
     """A numpy array that is moved about in place."""
 
-    def __init__(self, name: str, array: np.ndarray) -> None:  # type: ignore[type-arg]
+    def __init__(self, name: str, array: np.ndarray) -> None:
         if array.dtype != np.float64:
             raise TypeError(
                 f"{WHO}: expected a float64 array for {name}, got {array.dtype} of shape "
@@ -299,14 +299,12 @@ class _Loss:
 def _scalar(loss: Any) -> float:
     if isinstance(loss, Tensor) and loss.dtype != torch.float64:
         raise TypeError(
-            f"{WHO}: loss_fn returned {loss.dtype}; expected float64, to which everything in it was "
-            f"widened: autocast, or a library outside torch, narrows it"
+            f"{WHO}: loss_fn returned {loss.dtype}; expected float64, to which everything in it "
+            f"was widened: autocast, or a library outside torch, narrows it"
         )
     shape = tuple(loss.shape) if isinstance(loss, Tensor) else np.shape(loss)
     if math.prod(shape) != 1:
-        raise ValueError(
-            f"{WHO}: expected a scalar from loss_fn, got shape {shape}; take the mean over the batch"
-        )
+        raise ValueError(f"{WHO}: expected a scalar from loss_fn, got shape {shape}; take its mean")
     value = float(loss.detach() if isinstance(loss, Tensor) else loss)
     if not math.isfinite(value):
         raise ValueError(f"{WHO}: loss_fn returned {value}; expected a finite loss")

@@ -3,8 +3,8 @@
     D_v = (E(θ + s v) − E(θ − s v)) / 2s        compared with ⟨∂E/∂θ, v⟩
 
 Two forward passes measure one direction. A direction of random signs sees an error e of any shape
-with |⟨e, v⟩| = ‖e‖ on average, and an error of one element exactly; the gradient's own direction sees
-a wrong factor.
+with |⟨e, v⟩| = ‖e‖ on average, and an error of one element exactly; the gradient's own direction
+sees a wrong factor.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,8 +57,8 @@ def measure(
         generator: draws the directions.
 
     The step is as small as the noise allows, 4 eps |E| / s being a hundredth of what the tolerance
-    lets pass: the fewer kinks lie within it. Where the two disagree, other steps are tried: an error
-    of the gradient stays, a rounding or a kink does not.
+    lets pass: the fewer kinks lie within it. Where the two disagree, other steps are tried: an
+    error of the gradient stays, a rounding or a kink does not.
     """
     size = gradient.norm().item()
     noise = ROUNDING * EPS * max(abs(at), EPS)
@@ -106,13 +106,16 @@ def measure(
 
 
 def _directions(gradient: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, bool]]:
-    """The gradient's own direction, of length one, and random signs."""
+    """The gradient's own direction, of length one, and random signs; few elements one by one."""
     norm = gradient.norm()
     if norm > 0:
         yield gradient / norm, True
-    if gradient.numel() == 1 and norm > 0:
+    count = gradient.numel()
+    if count <= 2 * SIGNS:
+        for axis in torch.eye(count, dtype=gradient.dtype, device=gradient.device):
+            yield count**0.5 * axis.reshape(gradient.shape), False
         return
-    for _ in range(SIGNS if gradient.numel() > 1 else 1):
+    for _ in range(SIGNS):
         signs = torch.randint(0, 2, gradient.shape, generator=generator, dtype=torch.int64)
         yield (2.0 * signs - 1.0).to(gradient), False
 

@@ -41,8 +41,8 @@ def explain_gradients(
     Args:
         network: an MLP, or an nn.Sequential of nn.Linear and activations (a final nn.Softmax may
             follow); its parameters are those that the gradients were taken at.
-        loss: "cross_entropy" (from logits), "mse" (½ squared error) or "bce" (from logits); the last
-            two summed over the outputs, all of them means over the batch.
+        loss: "cross_entropy" (from logits), "mse" (½ squared error) or "bce" (from logits); the
+            last two summed over the outputs, all of them means over the batch.
         x: the batch, (B, in_features); a tensor or an array.
         target: class indices (B,), or (B, K).
         gradients: ∂E/∂parameter as somebody computed it: a dict by parameter name or a list in
@@ -67,8 +67,9 @@ def explain_gradients(
         >>> x, t = torch.randn(5, 3).double(), torch.tensor([0, 1, 1, 0, 1])
         >>> torch.nn.functional.cross_entropy(network(x), t, reduction="sum").backward()
         >>> gradients = {name: p.grad for name, p in network.named_parameters()}
-        >>> [(m.name, m.layer) for m in explain_gradients(network, "cross_entropy", x, t, gradients)]
-        [('not-averaged', None)]
+        >>> (found,) = explain_gradients(network, "cross_entropy", x, t, gradients)
+        >>> found.name, found.evidence["factor"]
+        ('not-averaged', 5.0...)
     """
     problem = read_problem(network, loss, x, target, gradients, weight_decay)
     best, *others = _explanations(problem)
@@ -155,14 +156,19 @@ def _continued(
                     return
         if whole:
             return
-    weights = fit_weight(problem, case, ways[0]) or [None]
+    weight = next(iter(fit_weight(problem, case, ways[0])), None)
     biases = fit_bias(problem, case, ways[0]) if case.given_bias is not None else []
-    yield _longer(problem, explanation, Step(case, ways[0], weights[0], (biases or [None])[0]))
+    step = Step(case, ways[0], weight, next(iter(biases), None))
+    yield _longer(problem, explanation, step)
 
 
 def _fitting_steps(problem: Problem, case: LayerCase, way: Way, *, mixed: bool) -> Iterator[Step]:
+    if way.mistakes and not bool(way.delta.any()):
+        return  # a delta of zeros explains any gradient of zeros
     weights = fit_weight(problem, case, way, mixed=mixed)
-    biases = fit_bias(problem, case, way) if case.given_bias is not None and weights else [None]
+    biases: Sequence[Fit | None] = [None]
+    if case.given_bias is not None and weights:
+        biases = fit_bias(problem, case, way)
     for weight in weights:
         for bias in biases:
             step = Step(case, way, weight, bias)
@@ -200,7 +206,7 @@ def _has_meaning(problem: Problem, step: Step) -> bool:
     for fit, given in pairs:
         if fit is None or given is None or fit.factor is None or given.numel() > 1:
             continue
-        same = any(k is not None and abs(k - fit.factor) <= 1e-6 * abs(k) for k in known)  # noqa: PLR2004
+        same = any(k is not None and abs(k - fit.factor) <= 1e-6 * abs(k) for k in known)
         if not same and not is_plain(fit.factor, problem.rows, problem.outputs):
             return False
     return True
@@ -242,7 +248,7 @@ def _factor(fit: Fit | None) -> float | None:
 def _factor_cost(problem: Problem, value: float | None, free: Sequence[float | None]) -> float:
     if value is None or value == 1.0:
         return 0.0
-    if any(f is not None and abs(value - f) <= 1e-6 * abs(f) for f in free):  # noqa: PLR2004
+    if any(f is not None and abs(value - f) <= 1e-6 * abs(f) for f in free):
         return 0.05
     return 1.0 if is_plain(value, problem.rows, problem.outputs) else 1.5
 
@@ -350,14 +356,14 @@ def _unknown(steps: Sequence[Step], depth: int) -> Iterator[Mistake]:
     broken: list[str] = []
     top: LayerCase | None = None
     for step in steps:
-        names = [
+        broken_here = [
             name
             for kind, fit in (("weight", step.weight), ("bias", step.bias))
             if fit is None and (name := _parameter(step.case, kind)) is not None
         ]
-        if names and top is None:
+        if broken_here and top is None:
             top = step.case
-        broken += names
+        broken += broken_here
     if top is not None:
         names = tuple(broken)
         evidence = _evidence(steps, names) | {"cosine": _cosine(steps, names)}

@@ -59,28 +59,44 @@ def name_factors(factors: list[Factor], rows: int, outputs: int) -> list[Scaling
 
 @dataclass(frozen=True)
 class _Scope:
+    """Where one mistake can stand.
+
+    Attributes:
+        layer: 1 to L; None for the whole network.
+        kind: "weight" or "bias" where it is in one of the two.
+        exponent: how often a tensor feels it.
+    """
+
     layer: int | None
-    kind: str | None  # "weight" or "bias" where it is one of the two
+    kind: str | None
     exponent: Callable[[Factor], int]
-    whole: bool = False
 
 
 def _scopes(depth: int) -> Iterator[_Scope]:
-    """Where one mistake can stand, the simplest first; how often each tensor feels it."""
-    yield _Scope(None, None, lambda _: 1, whole=True)
-    for layer in range(depth - 1, 0, -1):  # in δ_l, and so in everything below
-        yield _Scope(layer, None, lambda f, at=layer: int(f.layer <= at))
-    for kind in ("weight", "bias"):
-        at = 1 if depth == 1 else None
-        yield _Scope(at, kind, lambda f, k=kind: int(f.kind == k), whole=True)
-    for layer in range(depth, 0, -1):
-        yield _Scope(layer, None, lambda f, at=layer: int(f.layer == at))
-    for layer in range(depth, 0, -1):
-        for kind in ("weight", "bias"):
-            yield _Scope(layer, kind, lambda f, at=layer, k=kind: int((f.layer, f.kind) == (at, k)))
+    """Every scope, the simplest first."""
+
+    def at(layer: int | None, kind: str | None, feels: Callable[[Factor], bool]) -> _Scope:
+        return _Scope(layer, kind, lambda factor: int(feels(factor)))
+
+    def below(layer: int) -> _Scope:  # in δ_l, and so in everything below
+        return at(layer, None, lambda factor: factor.layer <= layer)
+
+    def here(layer: int, kind: str | None) -> _Scope:
+        kinds = ("weight", "bias") if kind is None else (kind,)
+        return at(layer, kind, lambda factor: factor.layer == layer and factor.kind in kinds)
+
+    def all_of(kind: str) -> _Scope:
+        return at(1 if depth == 1 else None, kind, lambda factor: factor.kind == kind)
+
+    layers = range(depth, 0, -1)
+    yield at(None, None, lambda _: True)
+    yield from (below(layer) for layer in layers[1:])
+    yield from (all_of(kind) for kind in ("weight", "bias"))
+    yield from (here(layer, None) for layer in layers)
+    yield from (here(layer, kind) for layer in layers for kind in ("weight", "bias"))
     if depth > 1:  # in every delta on the way down: it compounds
-        yield _Scope(None, None, lambda f: depth - f.layer, whole=True)
-        yield _Scope(None, None, lambda f: depth - f.layer + 1, whole=True)
+        yield _Scope(None, None, lambda factor: depth - factor.layer)
+        yield _Scope(None, None, lambda factor: depth - factor.layer + 1)
 
 
 def _largest_step(factors: list[Factor], depth: int) -> tuple[_Scope, float]:
@@ -137,29 +153,31 @@ def _meaning(
         value = -value
         if _is_one(value):
             return
-    of_bias = scope.kind == "bias"
-    summed = "bias-not-averaged" if of_bias else "not-averaged"
-    if rows > 1 and _is_one(value / rows):
-        yield value, summed, f"it is B = {rows} times too large", ()
-    elif rows > 1 and _is_one(value * rows):
-        yield value, "averaged-twice", f"it is B = {rows} times too small", ()
-    elif rows > 1 and _is_one(value * rows**2):
-        yield value, "averaged-twice", f"it is B² = {rows}² times too small", ()
-    elif known := _plain(value, outputs):
-        count = round(value)
-        whole = scope.whole and scope.layer is None and scope.kind is None
-        instead = ("accumulated",) if count >= 2 and _is_one(value / count) and whole else ()  # noqa: PLR2004
+    summed = "bias-not-averaged" if scope.kind == "bias" else "not-averaged"
+    averages = {
+        float(rows): (summed, f"it is B = {rows} times too large"),
+        1 / rows: ("averaged-twice", f"it is B = {rows} times too small"),
+        1 / rows**2: ("averaged-twice", f"it is B² = {rows}² times too small"),
+    }
+    for average, (name, note) in averages.items() if rows > 1 else ():
+        if _is_one(value / average):
+            yield value, name, note, ()
+            return
+    count = round(value)
+    is_count = count > 1 and _is_one(value / count)
+    if known := _plain(value, outputs):
+        instead = ("accumulated",) if is_count else ()
         yield value, "factor", f"it is {known} times the right one", instead
-    elif value > 2 and _is_one(value / round(value)):  # noqa: PLR2004
-        yield value, "accumulated", f"it is {round(value)} times the right one", ("factor",)
-    elif rows > 1 and (known := _plain(value / rows, outputs)):
-        yield float(rows), summed, f"it is B = {rows} times too large", ()
-        yield value / rows, "factor", f"and {known} times", ()
-    elif rows > 1 and (known := _plain(value * rows, outputs)):
-        yield 1 / rows, "averaged-twice", f"it is B = {rows} times too small", ()
-        yield value * rows, "factor", f"and {known} times", ()
-    else:
-        yield value, "factor", f"it is {value:.6g} times the right one", ()
+        return
+    if is_count:
+        yield value, "accumulated", f"it is {count} times the right one", ("factor",)
+        return
+    for average, (name, note) in averages.items() if rows > 1 else ():
+        if known := _plain(value / average, outputs):
+            yield average, name, note, ()
+            yield value / average, "factor", f"and {known} times", ()
+            return
+    yield value, "factor", f"it is {value:.6g} times the right one", ()
 
 
 def _plain(value: float, outputs: int) -> str:

@@ -63,7 +63,7 @@ def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = Fal
         fits += _fits(problem, case, given, reshaped, None, tolerance * size, (mistake,))
     if fits or given.shape != right.shape or not mixed:
         return fits
-    for mistake, delta, at in _other_products(case, way):
+    for mistake, delta, at in _other_products(problem, case, way):
         formed = _product(delta, at)
         bound = case.noise * delta.norm().item() * at.norm().item() / rows
         found = _fits(problem, case, given, formed, None, bound, (mistake,))
@@ -98,7 +98,7 @@ def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
             fits += [_absorbed(fit, powers, case.noise) for fit in found]
     if fits or given.shape != right.shape:
         return fits
-    for mistake, delta, _ in _too_early(case, way):
+    for mistake, delta, _ in _too_early(problem, case, way):
         formed = delta.sum(0) / rows
         fits += _scaled(given, formed, None, tolerance * delta.norm().item(), (mistake,))
     return fits
@@ -108,16 +108,21 @@ def _product(delta: Tensor, x: Tensor) -> Tensor:
     return torch.addmm(x.new_zeros(()), delta.t(), x, beta=0, alpha=1 / x.shape[0])
 
 
-def _too_early(case: LayerCase, way: Way) -> Iterator[tuple[Named, Tensor, Tensor]]:
-    name = "missing-activation-derivative"
+def _too_early(
+    problem: Problem, case: LayerCase, way: Way
+) -> Iterator[tuple[Named, Tensor, Tensor]]:
+    is_last = case.number == problem.depth
+    name = "missing-output-derivative" if is_last else "missing-activation-derivative"
     if case.activation != "identity" and way.raw is not way.delta:
         note = "in one of the layer's gradients only"
         yield (name, case.number, note), way.raw, case.x
 
 
-def _other_products(case: LayerCase, way: Way) -> Iterator[tuple[Named, Tensor, Tensor]]:
+def _other_products(
+    problem: Problem, case: LayerCase, way: Way
+) -> Iterator[tuple[Named, Tensor, Tensor]]:
     """(mistake, delta, input) of products over other samples than belong together."""
-    yield from _too_early(case, way)
+    yield from _too_early(problem, case, way)
     delta, x = way.delta, case.x
     rows = x.shape[0]
     if rows == 1:
@@ -232,7 +237,7 @@ def _with_extra(
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, amount = both.tolist()
     left = (given - factor * formed - amount * extra).norm().item()
-    if left > tolerance * max(abs(factor), 1e-12) or factor == 0:
+    if left > tolerance * abs(factor) or factor == 0:
         return []
     rate = -amount / factor
     if abs(amount) * extra.norm().item() <= 4 * tolerance * abs(factor) or rate <= 0:
@@ -252,7 +257,7 @@ def _with_decay(
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, decay = both.tolist()
     left = (given - factor * formed - decay * weight).norm().item()
-    if left > tolerance * max(abs(factor), 1e-12) or abs(factor) < 1e-12:  # noqa: PLR2004
+    if left > tolerance * abs(factor) or abs(factor) < 1e-12:
         return []
     if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
         factor = 1.0
@@ -264,6 +269,6 @@ def _absorbed(fit: Fit, powers: tuple[float, ...], noise: float) -> Fit:
     if fit.factor is None:
         return fit
     for power in powers:
-        if abs(fit.factor / power - 1) < max(1e-6, 100 * noise):  # noqa: PLR2004
+        if abs(fit.factor / power - 1) < max(1e-6, 100 * noise):
             return Fit(fit.mistakes, 1.0, fit.left)
     return fit

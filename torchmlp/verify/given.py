@@ -45,7 +45,7 @@ def named(gradients: Gradients, names: Sequence[str], who: str) -> dict[str, Any
     return dict(zip(names, gradients, strict=True))
 
 
-def as_float(value: Any, name: str, shape: Sequence[int], who: str) -> Tensor:
+def as_float(value: Any, name: str, shape: Sequence[int | str], who: str) -> Tensor:
     """An array or tensor of real, finite numbers, detached, as it came.
 
     Args:

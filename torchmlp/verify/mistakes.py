@@ -21,7 +21,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "factor": (
         "the gradient is off by a constant factor",
-        "∂E/∂W_{l} = (1/B) δ_{l}ᵀ a_{down}, with δ_{L} = e'(a_{L}, t) ⊙ φ_{L}'(z_{L}) and no factor besides",
+        "∂E/∂W_{l} = (1/B) δ_{l}ᵀ a_{down}, δ_{L} = e'(a_{L}, t) ⊙ φ_{L}'(z_{L}), times one",
     ),
     "bias-not-averaged": (
         "the bias gradient was summed over the batch and not divided by its size",

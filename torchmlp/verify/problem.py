@@ -123,7 +123,7 @@ def read_problem(
     find("loss", loss, LOSSES)
     mlp, has_softmax, names = _read_network(network)
     given = named(gradients, [n for pair in names for n in pair if n is not None], WHO)
-    x = as_float(x, "x", ("B", mlp.in_features), WHO)
+    x = as_float(x, "x", ("B", str(mlp.in_features)), WHO)
     if x.shape[-1:] != (mlp.in_features,):
         raise ValueError(
             f"{WHO}: expected x of shape (B, {mlp.in_features}) for a weight of shape "
@@ -206,13 +206,12 @@ def _read_network(network: nn.Module) -> tuple[MLP, bool, list[tuple[str, str | 
 def _parameters(
     names: Sequence[tuple[str, str | None]], layers: Sequence[Layer]
 ) -> list[tuple[str, Tensor]]:
-    pairs = [
+    return [
         (name, tensor)
         for both, layer in zip(names, layers, strict=True)
         for name, tensor in zip(both, layer[:2], strict=True)
         if name is not None and tensor is not None
     ]
-    return pairs
 
 
 def _value(gradient: Any, name: str, parameter: Tensor) -> Tensor:

@@ -206,7 +206,7 @@ def _one_hot(problem: Problem, like: Tensor) -> Tensor:
 
 
 def _left_out(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """e' of losses that hold a softmax or a logistic function, without its derivative."""
+    """The e' of losses that hold a softmax or a logistic function, without its derivative."""
     t = _one_hot(problem, e)
     if problem.has_softmax:
         p = torch.softmax(last.a, -1)
@@ -219,7 +219,7 @@ def _left_out(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[st
 
 
 def _twice(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """e' with the derivative of the output once more."""
+    """The e' with the derivative of the output once more."""
     if problem.loss != "mse" or problem.has_softmax:
         p = torch.sigmoid(last.a) if problem.loss == "bce" else torch.softmax(last.a, -1)
         yield "p (1 − p) once more", e * p * (1 - p)

@@ -1,0 +1,226 @@
+"""`train.py verify`: is somebody's backward pass right, and if not, which mistake does it hold?"""
+
+import argparse
+import importlib.util
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torchmlp.cli.errors import UsageError
+from torchmlp.cli.exit_codes import DONE, FAILED
+from torchmlp.kernels.activations import ACTIVATIONS
+from torchmlp.kernels.losses import LOSSES
+from torchmlp.verify.files import read_sheet
+from torchmlp.verify.foreign import OUTPUTS, Kind, Sheet, kind_of
+from torchmlp.verify.mistakes import Mistake
+from torchmlp.verify.probes import Function, FunctionError, ask
+
+HELP = """\
+python train.py verify FILE.py:function      a function of yours that computes gradients
+python train.py verify gradients.npz         gradients from anywhere, in arrays
+
+The function is called as function(x, target, weights, biases), with numpy arrays and lists of them,
+and returns loss, grad_weights, grad_biases: the mean loss of the batch (or None) and two lists of
+arrays, first layer first. The file holds x, target, W1, b1, W2, b2, ..., dW1, db1, dW2, db2, ... and,
+if you have it, loss. Weights are (fan_out, fan_in) or (fan_in, fan_out), whichever your code uses.
+
+By the loss reported, the network is recognised: activations, output, loss. Where that is in doubt:
+
+  --activation NAME         of the hidden layers: relu, sigmoid, tanh, ...
+  --output_activation NAME  of the last layer, or softmax; identity: the loss reads logits
+  --loss NAME               cross_entropy, mse (½ squared error) or bce
+  --hidden N [N ...]        widths of the hidden layers your function expects (default: one of 6)
+  --labels                  your function wants targets as labels (B,), not as one-hot rows (B, K)
+  --weight_decay RATE       ½ RATE |W|² belongs to the loss
+
+Exit codes: 0 the gradients are right, 1 they are wrong, 2 usage
+"""
+INPUTS, CLASSES = 5, 3
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"verify: {message}\nAll options: python train.py verify --help")
+
+
+def verify(words: Sequence[str]) -> int:
+    """Run `verify` with the words after it.
+
+    Returns:
+        0 where the gradients are right, 1 where they are wrong.
+
+    Raises:
+        UsageError: a file, function, array or option that is not what it should be.
+    """
+    parser = _Parser(prog="train.py verify", add_help=False, allow_abbrev=False)
+    parser.add_argument("source", nargs="?")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--activation", choices=list(ACTIVATIONS))
+    parser.add_argument("--output_activation", choices=OUTPUTS)
+    parser.add_argument("--loss", choices=list(LOSSES))
+    parser.add_argument("--hidden", nargs="*", type=int)
+    parser.add_argument("--labels", action="store_true")
+    parser.add_argument("--weight_decay", type=float, default=0.0)
+    options = parser.parse_args(list(words))
+    if options.help or not options.source:
+        if options.help:
+            print(HELP, end="")  # noqa: T201  the program's output
+            return DONE
+        raise UsageError(
+            "verify: expected FILE.py:function or FILE.npz; see train.py verify --help"
+        )
+    known = {
+        name: value
+        for name, value in (
+            ("activation", options.activation),
+            ("output", options.output_activation),
+            ("loss", options.loss),
+        )
+        if value is not None
+    }
+    try:
+        if options.source.endswith(".npz"):
+            return _verify_file(Path(options.source), known, options.weight_decay)
+        return _verify_function(options, known)
+    except FileNotFoundError as error:
+        raise UsageError(f"verify: no file at {error.filename or options.source}") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _verify_file(path: Path, known: dict[str, str], weight_decay: float) -> int:
+    sheet = read_sheet(path)
+    kind = kind_of(sheet, known)
+    _say(f"{path}: {_sizes(sheet)}, {kind}")
+    mistakes = sheet.mistakes(kind, weight_decay)
+    _say(_line(sheet, mistakes))
+    return _verdict(str(path), mistakes)
+
+
+def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
+    function, name = _load(options.source)
+    hidden = [6] if options.hidden is None else list(options.hidden)
+    if any(width < 1 for width in hidden):
+        raise UsageError(f"verify: expected --hidden widths of at least 1, got {hidden}")
+    # Unequal sizes tell transposes by their shape, equal ones by their values, and one sample alone
+    # hides whatever goes wrong between samples.
+    square = hidden[0] if hidden else 4
+    shapes = [
+        (7, [INPUTS, *hidden, CLASSES]),
+        (square, [square] * (len(hidden) + 2)),
+        (1, [INPUTS, *hidden, CLASSES]),
+    ]
+    sheets: list[Sheet] = []
+    layout: tuple[bool, bool] | None = None
+    for rows, widths in shapes:
+        try:
+            sheet, layout = _asked(function, name, rows, widths, layout, labels=options.labels)
+        except FunctionError as error:
+            return _say_wrong(f"{name}: {error}")
+        sheets.append(sheet)
+    kind = kind_of(sheets[0], known)
+    layout_name = "(fan_in, fan_out)" if sheets[0].is_in_out else "(fan_out, fan_in)"
+    _say(f"{name}: weights {layout_name}, {kind}")
+    answers: list[list[Mistake]] = []
+    for sheet in sheets:
+        scale = kind.scale
+        if scale not in (1.0, 2.0):  # it is made of B or K, which differ from probe to probe
+            scale = _scale_of(sheet, kind)
+        found = sheet.mistakes(
+            Kind(kind.activation, kind.output, kind.loss, scale), options.weight_decay
+        )
+        answers.append(found)
+        _say(_line(sheet, found))
+    return _verdict(name, next((found for found in answers if found), []))
+
+
+def _scale_of(sheet: Sheet, kind: Kind) -> float:
+    known = {"activation": kind.activation, "output": kind.output, "loss": kind.loss}
+    return kind_of(sheet, known).scale
+
+
+def _asked(
+    function: Function,
+    name: str,
+    rows: int,
+    widths: list[int],
+    layout: tuple[bool, bool] | None,
+    *,
+    labels: bool,
+) -> tuple[Sheet, tuple[bool, bool]]:
+    """The function's answer, and the layout (weights in-out, targets as labels) it understood."""
+    layouts = [layout] if layout else [(False, labels), (True, labels), (False, True), (True, True)]
+    first: Exception | None = None
+    for is_in_out, as_labels in layouts:
+        try:
+            sheet = ask(function, rows, widths, is_in_out=is_in_out, labels=as_labels)
+        except FunctionError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever somebody's code raises
+            first = first or error
+            continue
+        return sheet, (is_in_out, as_labels)
+    assert first is not None
+    where = traceback.extract_tb(first.__traceback__)[-1]
+    raise UsageError(
+        f"verify: {name} raised {type(first).__name__}: {first} ({Path(where.filename).name}, line "
+        f"{where.lineno})\nIt was called with x ({rows}, {widths[0]}), weights of widths "
+        f"{'-'.join(map(str, widths))}, in either layout; --hidden names other widths"
+    )
+
+
+def _load(source: str) -> tuple[Function, str]:
+    """The function that FILE.py:function names."""
+    file, colon, name = source.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise UsageError(f"verify: expected FILE.py:function or FILE.npz, got {source!r}")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"verify: no file at {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(
+            f"verify: {path} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UsageError(
+            f"verify: {path} has no function {name!r}; expected one of: {', '.join(names) or 'none'}"
+        )
+    return function, source
+
+
+def _sizes(sheet: Sheet) -> str:
+    samples = f"{len(sheet.x)} samples" if len(sheet.x) > 1 else "1 sample"
+    return f"{samples}, {'-'.join(map(str, sheet.widths))}"
+
+
+def _line(sheet: Sheet, mistakes: list[Mistake]) -> str:
+    wrong = {name for m in mistakes if not m.alternative for name in m.parameters}
+    verdicts = [f"d{name} {'WRONG' if name in wrong else 'right'}" for name in sheet.names()]
+    return f"  {_sizes(sheet)}: {', '.join(verdicts)}"
+
+
+def _verdict(name: str, mistakes: list[Mistake]) -> int:
+    if not mistakes:
+        _say(f"{name} is right: every gradient, to rounding")
+        return DONE
+    for mistake in mistakes:
+        _say(f"\n{mistake}")
+    return FAILED
+
+
+def _say_wrong(text: str) -> int:
+    _say(text)
+    return FAILED
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  the program's output
