@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import handle_torch_function
 
-from torchmlp.autograd.composed import is_composed, is_watched
+from torchmlp.autograd.composed import is_composed, is_foreign, is_watched
 from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.kernels.dense import averaging_scale
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
@@ -39,6 +39,8 @@ def mean_loss(output: Tensor, target: Tensor, loss: str = "cross_entropy") -> Te
     if is_watched():
         watched: Tensor = handle_torch_function(mean_loss, (), output, target, loss)
         return watched
+    if is_foreign(output, target):
+        return LOSSES[loss].value(output, target).mean()
     if autocast_is_on(output.device.type) and output.dtype != torch.float64:
         output = output.float()
     check_target(output.shape, target, loss)

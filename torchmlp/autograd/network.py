@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import handle_torch_function
 
-from torchmlp.autograd.composed import is_composed, is_watched
+from torchmlp.autograd.composed import is_composed, is_foreign, is_watched
 from torchmlp.autograd.dense import (
     DenseFunction,
     autocast_dtype,
@@ -73,6 +73,8 @@ def network_loss(
     biases = [None] * len(weights) if biases is None else list(biases)
     _check_lengths(len(weights), len(biases), len(names))
     find("loss", loss, LOSSES)
+    if is_foreign(x, target, *weights, *biases):
+        return _chain(x, target, weights, biases, names, loss)
     if is_watched():
         watched: Tensor = handle_torch_function(
             network_loss, (), x, target, weights, biases, names, loss
@@ -83,9 +85,7 @@ def network_loss(
     dtype = torch.float32 if autocast_dtype(x) != x.dtype else x.dtype
     x, *parameters = under_autocast(x, *(p for layer in layers for p in layer[:2]))
     if _needs_chain(x, target, parameters):
-        for layer in _layers(parameters, names):
-            x = dense(x, *layer)
-        return mean_loss(x, target, loss)
+        return _chain(x, target, parameters[::2], parameters[1::2], names, loss)
     apply: Any = NetworkFunction.apply
     value: Tensor = apply(x, target, loss, names, dtype, *parameters)
     return value
@@ -165,6 +165,20 @@ class NetworkFunction(Function):
 def _versions(tensors: Sequence[Tensor | None]) -> list[int]:
     # Inference tensors keep no count, and cannot be changed while anybody differentiates.
     return [0 if t is None or t.is_inference() else t._version for t in tensors]  # noqa: SLF001
+
+
+def _chain(
+    x: Tensor,
+    target: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    activations: Sequence[str],
+    loss: str,
+) -> Tensor:
+    """The same network as one node for each layer and one for the loss."""
+    for layer in zip(weights, biases, activations, strict=True):
+        x = dense(x, *layer)
+    return mean_loss(x, target, loss)
 
 
 def _dense_node(

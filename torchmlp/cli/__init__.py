@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None takes them from sys.argv.
 
     Returns:
-        0 done; 1 failed, or gradients that are wrong; 2 usage; 3 the run is numerically sick; 130 Ctrl-C; 143 SIGTERM.
+        0 done; 1 failed, or gradients are wrong; 2 usage; 3 the run is numerically sick; 130
+        Ctrl-C; 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words in (["-h"], ["--help"]):

@@ -22,8 +22,9 @@ python train.py verify gradients.npz         gradients from anywhere, in arrays
 
 The function is called as function(x, target, weights, biases), with numpy arrays and lists of them,
 and returns loss, grad_weights, grad_biases: the mean loss of the batch (or None) and two lists of
-arrays, first layer first. The file holds x, target, W1, b1, W2, b2, ..., dW1, db1, dW2, db2, ... and,
-if you have it, loss. Weights are (fan_out, fan_in) or (fan_in, fan_out), whichever your code uses.
+arrays, first layer first. The file holds x, target, W1, b1, W2, b2, ..., dW1, db1, dW2, db2, ...
+and, if you have it, loss. Weights are (fan_out, fan_in) or (fan_in, fan_out), as your code uses
+them.
 
 By the loss reported, the network is recognised: activations, output, loss. Where that is in doubt:
 
@@ -192,7 +193,7 @@ def _load(source: str) -> tuple[Function, str]:
     if not callable(function):
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise UsageError(
-            f"verify: {path} has no function {name!r}; expected one of: {', '.join(names) or 'none'}"
+            f"verify: {path} has no function {name!r}; it has {', '.join(names) or 'none'}"
         )
     return function, source
 

@@ -114,10 +114,5 @@ def averaging_scale(rows: int) -> float:
 
 def flat(x: Inexact[Tensor, "*batch features"]) -> Inexact[Tensor, "rows features"]:
     """All batch axes as one; -1 would leave the number of rows open where there are no features."""
-    return (
-        x
-        if x.ndim == 2
-        else x.reshape(
-            math.prod(x.shape[:-1]), x.shape[-1]
-        )
-    )
+    is_flat = x.ndim == 2  # noqa: PLR2004
+    return x if is_flat else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -74,17 +74,11 @@ def explain_gradients(
     problem = read_problem(network, loss, x, target, gradients, weight_decay)
     best, *others = _explanations(problem)
     mistakes = list(_named(problem, best))
-    seen = {(m.name, m.layer) for m in mistakes}
     for other in others:
-        alternatives = list(_named(problem, other))
-        new = [m for m in alternatives if (m.name, m.layer) not in seen]
-        if (
-            new
-            and other.is_whole
-            and len(alternatives) <= len([m for m in mistakes if not m.alternative])
-        ):
+        if other.is_whole and other.cost <= best.cost:
+            names = {m.name for m in mistakes}
+            new = [m for m in _named(problem, other) if m.name not in names]
             mistakes += [replace(m, alternative=True) for m in new]
-            seen |= {(m.name, m.layer) for m in new}
     return mistakes
 
 

@@ -32,8 +32,8 @@ def read_sheet(path: Path) -> Sheet:
     missing = [name for name in wanted if name not in arrays]
     if missing or depth == 0:
         raise ValueError(
-            f"{path}: no {', '.join(missing or ['W1'])} in it, but {', '.join(arrays) or 'nothing'}; "
-            f"expected {KEYS}"
+            f"{path}: no {', '.join(missing or ['W1'])} in it, but "
+            f"{', '.join(arrays) or 'nothing'}; expected {KEYS}"
         )
     weights = [arrays[f"W{k}"] for k in layers]
     loss = arrays.get("loss")

@@ -111,7 +111,7 @@ class Sheet:
         target = self.target_for(kind.loss)
         if target is None:
             raise ValueError(
-                f"verify: expected targets that {kind.loss} reads for {self.widths[-1]} outputs, got "
+                f"verify: expected targets for {kind.loss} and {self.widths[-1]} outputs, got "
                 f"{self.target.dtype} of shape {self.target.shape}"
             )
         gradients: list[Any] = []
@@ -215,7 +215,7 @@ def kind_of(sheet: Sheet, known: Mapping[str, str]) -> Kind:
 
 
 def _scales(rows: int, outputs: int) -> list[float]:
-    """1, and how else people scale a loss: no ½, the mean over the outputs, the sum over the batch."""
+    """1, and how else people scale a loss: without ½, averaged over outputs, summed over rows."""
     plain = [1.0, 2.0, 1 / outputs, 2 / outputs]
     return [*plain, *(rows * scale for scale in plain)]
 

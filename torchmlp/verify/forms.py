@@ -5,7 +5,8 @@ what is left over only within the rounding of the computation.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from torchmlp.verify.problem import LayerCase, Problem
 from torchmlp.verify.ways import Way
 
+LARGE = 2000  # elements from which on a matrix product is worth avoiding
 Named = tuple[str, int, str]
 
 
@@ -41,36 +43,68 @@ def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = Fal
     Products over samples that do not belong together are tried only where they are asked for.
     """
     given, number, x = case.given_weight, case.number, case.x
-    rows = x.shape[0]
-    tolerance = case.noise * x.norm().item() / rows
-    right = _product(way.delta, x)
-    size = way.delta.norm().item()
-    extra = None if way.extra is None else _product(way.extra, x)
+    shape = case.layer.weight.shape
+    bound = case.noise * x.norm().item() * way.delta.norm().item() / x.shape[0]
     fits: list[Fit] = []
-    if given.shape == right.shape:
-        fits += _fits(problem, case, given, right, extra, tolerance * size, ())
+    right: Tensor | None = None
+    if given.shape == shape and _may_fit(problem, case, given, way, x, bound):
+        right = _product(way.delta, x)
+        extra = None if way.extra is None else _product(way.extra, x)
+        fits += _fits(problem, case, given, right, extra, bound, ())
         if fits and not fits[0].mistakes:
             return fits[:1]
     if way.extra is not None:
         return fits
     transposed = "transposed-weight-gradient"
-    if given.t().shape == right.shape:
-        mistake = (transposed, number, "")
-        fits += _fits(problem, case, given.t(), right, None, tolerance * size, (mistake,))
-    if given.shape == right.shape and right.shape[0] != right.shape[1]:
-        reshaped = right.t().reshape(right.shape)
+    if given.t().shape == shape and _may_fit(problem, case, given.t(), way, x, bound):
+        right = _product(way.delta, x) if right is None else right
+        fits += _fits(problem, case, given.t(), right, None, bound, ((transposed, number, ""),))
+    if given.shape == shape and shape[0] != shape[1] and not way.mistakes and not fits:
+        reshaped = _product(way.delta, x).t().reshape(shape)
         mistake = (transposed, number, "reshaped instead of transposed")
-        fits += _fits(problem, case, given, reshaped, None, tolerance * size, (mistake,))
-    if fits or given.shape != right.shape or not mixed:
+        fits += _fits(problem, case, given, reshaped, None, bound, (mistake,))
+    if fits or given.shape != shape or not mixed:
         return fits
     for mistake, delta, at in _other_products(problem, case, way):
-        formed = _product(delta, at)
-        bound = case.noise * delta.norm().item() * at.norm().item() / rows
-        found = _fits(problem, case, given, formed, None, bound, (mistake,))
+        other = replace(way, delta=delta)
+        bound = case.noise * delta.norm().item() * at.norm().item() / x.shape[0]
+        if not _may_fit(problem, case, given, other, at, bound):
+            continue
+        found = _fits(problem, case, given, _product(delta, at), None, bound, (mistake,))
         # Over how many samples it was averaged belongs to the mistake.
-        powers = (1.0, rows, 1 / rows) if mistake[0] == "cross-sample" else ()
+        rows = x.shape[0]
+        powers = (1.0, float(rows), 1 / rows) if mistake[0] == "cross-sample" else ()
         fits += [_absorbed(fit, powers, case.noise) for fit in found]
     return fits
+
+
+def _may_fit(
+    problem: Problem, case: LayerCase, given: Tensor, way: Way, x: Tensor, bound: float
+) -> bool:
+    """Whether a weight gradient may be a multiple of deltaᵀ x, by both of them times one vector.
+
+    A matrix product less for each of the many that do not fit; false only where the fit would fail.
+    """
+    if given.numel() < LARGE:
+        return True
+    vector = _vector(x.shape[1])
+    rows = x.shape[0]
+    along = x @ vector
+    columns = [way.delta.t() @ along / rows, case.layer.weight @ vector]
+    if way.extra is not None:
+        columns.append(way.extra.t() @ along / rows)
+    basis, seen = torch.stack(columns, 1), given @ vector
+    if basis.shape[0] <= basis.shape[1]:
+        return True
+    solution = torch.linalg.lstsq(basis, seen.unsqueeze(1), driver="gelsd").solution
+    left = (basis @ solution).squeeze(1) - seen
+    most = max(1.0, abs(float(solution[0]))) + problem.weight_decay
+    return bool(left.norm() <= 10 * (bound * most + 1e-13) * vector.norm())
+
+
+@lru_cache(maxsize=32)
+def _vector(size: int) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
 
 
 def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
@@ -150,15 +184,15 @@ def _other_sums(delta: Tensor) -> Iterator[tuple[str, Tensor, tuple[float, ...]]
     """(note, what was formed, factors that belong to it)."""
     rows, outputs = delta.shape
     by_sample = delta.sum(1) / rows
-    powers = (1.0, rows, rows / outputs, 1 / rows)
+    powers = (1.0, float(rows), rows / outputs, 1 / rows)
     yield "over the outputs of each sample, not over the samples", by_sample, powers
     total = delta.sum() / rows
-    powers = (1.0, rows, 1 / outputs, 1 / rows)
+    powers = (1.0, float(rows), 1 / outputs, 1 / rows)
     for shape in ((), (1,), (outputs,)):
         yield "over samples and outputs together", total.expand(shape), powers
     yield "not at all", delta, (1.0, 1 / rows)
     first_axis = delta.reshape(outputs, rows).sum(1) / rows
-    yield "over the wrong axis of a reshaped delta", first_axis, (1.0, rows)
+    yield "over the wrong axis of a reshaped delta", first_axis, (1.0, float(rows))
 
 
 def _fits(
@@ -251,13 +285,13 @@ def _with_decay(
     given: Tensor, formed: Tensor, weight: Tensor, tolerance: float, mistakes: tuple[Named, ...]
 ) -> list[Fit]:
     """The fit given = c · formed + λ' W, for a decay that nobody asked for."""
-    if mistakes or given.numel() < 6:  # noqa: PLR2004  two free numbers explain little of fewer
+    if mistakes or given.numel() < 6 or not bool(given.any()):  # noqa: PLR2004  two free numbers
         return []
     basis = torch.stack([formed.flatten(), weight.flatten()], 1)
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, decay = both.tolist()
     left = (given - factor * formed - decay * weight).norm().item()
-    if left > tolerance * abs(factor) or abs(factor) < 1e-12:
+    if left > tolerance * abs(factor):
         return []
     if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
         factor = 1.0

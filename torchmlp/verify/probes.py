@@ -21,8 +21,8 @@ def ask(
     """Call a backward function on random numbers, twice.
 
     Args:
-        function: (x, target, weights, biases) -> (loss, grad_weights, grad_biases), of numpy arrays;
-            loss a number or None.
+        function: (x, target, weights, biases) -> (loss, grad_weights, grad_biases), of numpy
+            arrays; loss a number or None.
         rows: the batch size B.
         widths: sizes of input, hidden layers and output.
         is_in_out: hand over weights as (fan_in, fan_out), for x @ W.
@@ -42,15 +42,16 @@ def ask(
     first = [None if g is None else np.array(g) for g in (*grad_weights, *grad_biases)]
     names = ["x", "target", *(f"weights[{k}]" for k in range(len(weights)))]
     names += [f"biases[{k}]" for k in range(len(biases))]
-    for name, was, now in zip(names, before, (x, target, *weights, *biases), strict=True):
-        if not np.array_equal(was, now):
+    for name, array, kept in zip(names, (x, target, *weights, *biases), before, strict=True):
+        if not np.array_equal(array, kept):
             raise FunctionError(
                 f"it changed {name} in place; expected gradients only: a parameter updated before "
                 f"the deltas have passed through it makes them wrong (weight-already-updated)"
             )
     _, again_weights, again_biases = call()
-    for k, (was, now) in enumerate(zip(first, (*again_weights, *again_biases), strict=True)):
-        if was is not None and now is not None and not np.array_equal(was, np.array(now)):
+    second = [None if g is None else np.array(g) for g in (*again_weights, *again_biases)]
+    for k, (was, now) in enumerate(zip(first, second, strict=True)):
+        if was is not None and now is not None and not np.array_equal(was, now):
             part, index = divmod(k, len(weights))
             name = f"{'grad_weights' if part == 0 else 'grad_biases'}[{index}]"
             ratio = float(np.abs(now).sum() / max(float(np.abs(was).sum()), 1e-300))

@@ -51,7 +51,7 @@ def last_deltas(problem: Problem) -> Iterator[Way]:
         for name, note, wrong in _wrong_slopes(problem, last, e):
             if name != "missing-activation-derivative":
                 yield _through(e, wrong, ((name, number, note),))
-    for note, raw in _left_out(problem, last, e):
+    for note, raw in _left_out(problem, last, e) if not problem.has_softmax else ():
         yield _same(((missing, number, note),), raw * phi)
     for note, raw in _twice(problem, last, e):
         yield _same(((doubled, number, note),), raw * phi)
@@ -59,6 +59,9 @@ def last_deltas(problem: Problem) -> Iterator[Way]:
         yield Way(((name, number, note),), raw * phi, raw * phi, raw)
         if last.activation != "identity":
             yield _same(((name, number, note), (missing, number, "and φ_L' is left out")), raw)
+    # Squared error of a softmax with δ_L = p − t: that is how cross-entropy is descended.
+    for note, raw in _left_out(problem, last, e) if problem.has_softmax else ():
+        yield _same(((missing, number, note),), raw * phi)
     yield from _mixed(last, e, phi)
 
 

@@ -1,0 +1,343 @@
+"""Gradients with a planted mistake are explained by that mistake, right ones by none."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from problems import ACTIVATION_NAMES
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from torchmlp import MLP
+from torchmlp.verify import explain_gradients
+from torchmlp.verify.mistakes import NAMES
+from verify.plants import pairs, plants
+from verify.textbook import Case, network, random_case, right_gradients
+
+LOSSES = ("cross_entropy", "mse", "bce")
+# The gradient of a batch or of weights that nobody hands over cannot be told from one batch: it is
+# detected, and called unknown. The other two are a threshold and a way of taking samples for each
+# other that are as well called otherwise.
+NOT_NAMED = {
+    ("accumulated", "other-batch"),
+    ("accumulated", "step-before"),
+    ("wrong-mask", "shifted"),
+    ("wrong-mask", "sample-before"),
+    ("wrong-mask", "first-sample"),
+}
+
+
+def case_of(seed: int) -> Case:
+    """Depth 1 to 6, every activation, every loss, equal widths now and then."""
+    depth = seed % 6 + 1
+    output = ("sigmoid", "tanh")[seed // 4 % 2] if seed % 4 == 0 else "identity"
+    return random_case(
+        seed,
+        depth,
+        ACTIVATION_NAMES[seed % len(ACTIVATION_NAMES)],
+        LOSSES[seed // 2 % 3],
+        output_activation=output,
+        widths=[4] * (depth + 1) if seed % 5 == 0 else None,
+    )
+
+
+def score(seeds: range, share: float) -> tuple[Counter[str], Counter[str], list[Any]]:
+    """How many plants of each name there were and were named exactly; what was not."""
+    planted: Counter[str] = Counter()
+    exact: Counter[str] = Counter()
+    missed: list[Any] = []
+    for seed in seeds:
+        case, draw = case_of(seed), random.Random(seed)
+        for plant in plants(case):
+            variant = plant.variant.removesuffix("-odd-shape").removesuffix("-none")
+            if draw.random() > share:
+                continue
+            found = explain_gradients(
+                network(case), case.loss, case.x, case.target, plant.gradients, **plant.kwargs
+            )
+            assert found, f"undetected: {plant.name}/{plant.variant}, layer {plant.layer}, {seed=}"
+            if (plant.name, variant) in NOT_NAMED:
+                continue
+            planted[plant.name] += 1
+            first = (found[0].name, found[0].layer)
+            if first in {(plant.name, plant.layer), *plant.also}:
+                exact[plant.name] += 1
+            else:
+                missed.append((seed, plant.name, plant.variant, plant.layer, first))
+    return planted, exact, missed
+
+
+def test_planted_mistakes_are_named() -> None:
+    """Of single mistakes all are detected and 95 % named exactly, by name and layer."""
+    planted, exact, missed = score(range(12), 0.05)
+    assert planted.total() > 100
+    assert exact.total() >= 0.95 * planted.total(), missed
+
+
+@pytest.mark.slow
+def test_every_kind_of_mistake_is_named() -> None:
+    """The same over more networks; and each name by itself is right in four of five cases."""
+    planted, exact, missed = score(range(30, 66), 0.05)
+    assert set(planted) == set(NAMES) - {"unknown"}
+    assert exact.total() >= 0.95 * planted.total(), missed
+    for name, count in planted.items():
+        assert exact[name] >= 0.8 * count, [m for m in missed if m[1] == name]
+
+
+@pytest.mark.slow
+def test_pairs_are_taken_apart() -> None:
+    """Of likely pairs of mistakes all are detected, and in 90 % both are named."""
+    count = both = 0
+    for seed in range(9):
+        case, draw = case_of(seed), random.Random(seed)
+        for pair in pairs(case):
+            if draw.random() > 0.1:
+                continue
+            found = explain_gradients(
+                network(case), case.loss, case.x, case.target, pair.gradients, **pair.kwargs
+            )
+            assert found, pair.mistakes
+            count += 1
+            both += {name for name, _, _ in pair.mistakes} <= {m.name for m in found}
+    assert count > 50
+    assert both >= 0.9 * count
+
+
+def test_textbook_gradients_are_right() -> None:
+    """Right gradients, computed in numpy, hold no mistake."""
+    for seed in range(36):
+        case = case_of(seed)
+        given = right_gradients(case)
+        assert explain_gradients(network(case), case.loss, case.x, case.target, given) == []
+
+
+def autograd_case(seed: int) -> tuple[nn.Sequential, str, Tensor, Tensor, list[Tensor]]:
+    """A random network of 1 to 6 layers, in float32 or float64, and autograd's gradients."""
+    torch.manual_seed(seed)
+    loss, depth = LOSSES[seed % 3], seed % 6 + 1
+    widths = [int(width) for width in torch.randint(1, 24, (depth + 1,))]
+    output = ACTIVATION_NAMES[seed // 3 % len(ACTIVATION_NAMES)] if seed % 3 == 0 else "identity"
+    activation = ACTIVATION_NAMES[seed % len(ACTIVATION_NAMES)]
+    rows = int(torch.randint(1, 20, ()))
+    mlp = MLP(widths[0], widths[1:-1], widths[-1], activation, output)
+    for bias in mlp.biases if seed % 2 else []:
+        assert bias is not None
+        nn.init.normal_(bias, 0, 0.3)
+    x, target = torch.randn(rows, widths[0]), torch.rand(rows, widths[-1])
+    if seed % 4 == 0:
+        mlp, x, target = mlp.double(), x.double(), target.double()
+    if loss == "cross_entropy":
+        target = torch.randint(widths[-1], (rows,))
+    plain = mlp.to_sequential()
+    value = loss_of(plain(x), target, loss)
+    return plain, loss, x, target, list(torch.autograd.grad(value, list(plain.parameters())))
+
+
+def loss_of(output: Tensor, target: Tensor, loss: str) -> Tensor:
+    """The loss by torch.nn.functional."""
+    if loss == "cross_entropy":
+        return F.cross_entropy(output, target)
+    if loss == "mse":
+        return 0.5 * (output - target).square().sum(-1).mean()
+    return F.binary_cross_entropy_with_logits(output, target, reduction="none").sum(-1).mean()
+
+
+def test_autograds_gradients_are_right() -> None:
+    """100 random networks, float32 and float64: silence."""
+    for seed in range(100):
+        assert explain_gradients(*autograd_case(seed)) == [], seed
+
+
+@pytest.mark.slow
+def test_a_thousand_networks_without_a_false_alarm() -> None:
+    """1000 random networks, float32 and float64: silence."""
+    for seed in range(100, 1100):
+        assert explain_gradients(*autograd_case(seed)) == [], seed
+
+
+def mnist_case(rows: int = 32) -> tuple[nn.Sequential, Tensor, Tensor, dict[str, Tensor]]:
+    """784-128-10 in float32, with a batch and its right gradients."""
+    torch.manual_seed(0)
+    plain = MLP(784, [128], 10).to_sequential()
+    x, target = torch.rand(rows, 784), torch.randint(10, (rows,))
+    gradients = torch.autograd.grad(F.cross_entropy(plain(x), target), list(plain.parameters()))
+    names = [name for name, _ in plain.named_parameters()]
+    return plain, x, target, dict(zip(names, gradients, strict=True))
+
+
+def test_large_matrices_are_compared_in_full() -> None:
+    """784-128-10: transposed, one element wrong, another layer's product; float32."""
+    plain, x, target, right = mnist_case()
+    assert explain_gradients(plain, "cross_entropy", x, target, right) == []
+    (found,) = explain_gradients(
+        plain, "cross_entropy", x, target, right | {"0.weight": right["0.weight"].t()}
+    )
+    assert (found.name, found.layer) == ("transposed-weight-gradient", 1)
+    wrong = right["0.weight"].clone()
+    wrong[5, 300] += 0.01 * wrong.norm()
+    (found,) = explain_gradients(plain, "cross_entropy", x, target, right | {"0.weight": wrong})
+    assert (found.name, found.layer, found.parameters) == ("unknown", 1, ("0.weight",))
+    assert found.evidence["relative error"] == pytest.approx(0.01, rel=0.01)
+    assert found.evidence["cosine"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_origins_case() -> None:
+    """It reports squared error and descends cross-entropy: said exactly so."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3), nn.Softmax(-1)).double()
+    x, target = torch.randn(7, 6).double(), F.one_hot(torch.randint(3, (7,)), 3).double()
+    F.cross_entropy(network[:3](x), target).backward()  # type: ignore[operator]
+    given = {name: p.grad for name, p in network.named_parameters()}
+    found = explain_gradients(network, "mse", x, target, given)[0]
+    assert (found.name, found.layer) == ("other-loss", 2)
+    said = "it reports squared error of the softmax and descends cross-entropy"
+    assert found.explanation.endswith(said)
+    logits = nn.Sequential(*list(network)[:3])
+    found = explain_gradients(logits, "mse", x, target, given)[0]
+    assert found.explanation.endswith("it reports squared error and descends cross-entropy")
+
+
+def test_right_mean_of_squares_is_a_factor() -> None:
+    """torch.nn.MSELoss is 2/K of this package's mse, and is explained by that factor."""
+    case = random_case(1, 2, "tanh", "mse", widths=[4, 5, 7])
+    plain = network(case)
+    F.mse_loss(plain(torch.tensor(case.x)), torch.tensor(case.target)).backward()
+    given = [p.grad for p in plain.parameters()]
+    (found,) = explain_gradients(plain, "mse", case.x, case.target, given)
+    assert (found.name, found.layer) == ("factor", None)
+    assert found.evidence["factor"] == pytest.approx(2 / 7)
+    assert "2/K = 2/7" in found.explanation
+
+
+def test_what_a_mistake_says() -> None:
+    """Name, layer, parameters, numbers, and the corrected line with the layer's own indices."""
+    case = random_case(2, 3, "sigmoid", "mse")
+    wrong = next(
+        p for p in plants(case) if (p.variant, p.layer) == ("slope", 2) and p.name.startswith("mis")
+    )
+    (found,) = explain_gradients(network(case), "mse", case.x, case.target, wrong.gradients)
+    assert (found.name, found.layer) == ("missing-activation-derivative", 2)
+    assert found.parameters == ("2.weight", "2.bias", "0.weight", "0.bias")
+    assert found.correction == "δ_2 = (δ_3 W_3) ⊙ φ_2'(z_2)"
+    assert found.evidence["relative error"] > 0.1
+    assert found.evidence["left unexplained"] < 1e-12
+    text = str(found)
+    assert text.splitlines()[0].startswith("missing-activation-derivative, layer 2 (2.weight")
+    assert "correct: δ_2" in text
+
+
+def test_update_rate_is_measured() -> None:
+    """A weight that was updated too early gives away the rate."""
+    case = random_case(3, 2, "tanh", "cross_entropy")
+    wrong = next(p for p in plants(case) if p.variant == "rate-0.1")
+    (found,) = explain_gradients(
+        network(case), "cross_entropy", case.x, case.target, wrong.gradients
+    )
+    assert (found.name, found.layer) == ("weight-already-updated", 2)
+    assert found.evidence["rate"] == pytest.approx(0.1, rel=1e-6)
+
+
+def test_ambiguity_is_shown() -> None:
+    """Twice the gradient is a factor, or two calls added up: both are said, one as alternative."""
+    plain, x, target, right = mnist_case()
+    found = explain_gradients(
+        plain, "cross_entropy", x, target, {name: 2 * g for name, g in right.items()}
+    )
+    assert [(m.name, m.alternative) for m in found] == [("factor", False), ("accumulated", True)]
+    assert str(found[1]).startswith("or accumulated")
+
+
+def test_forms_of_input() -> None:
+    """An MLP or its plain copy; a list, a dict, arrays, float32, rows of numpy's keepdims."""
+    torch.manual_seed(0)
+    mlp = MLP(4, [5], 3, "tanh")
+    x, target = torch.randn(6, 4), torch.randint(3, (6,))
+    right = list(torch.autograd.grad(F.cross_entropy(mlp(x), target), list(mlp.parameters())))
+    names = [name for name, _ in mlp.named_parameters()]
+    arrays = [g.numpy() for g in right]
+    rows = [a[None, :] if a.ndim == 1 else a for a in arrays]
+    for given in (right, dict(zip(names, right, strict=True)), arrays, rows):
+        assert explain_gradients(mlp, "cross_entropy", x, target, given) == []
+        assert explain_gradients(mlp, "cross_entropy", x.numpy(), target.numpy(), given) == []
+    found = explain_gradients(mlp, "cross_entropy", x, target, [None, None, *right[2:]])
+    assert [(m.name, m.layer) for m in found] == [("detached-layer", 1)]
+
+
+def test_decay_of_biases_is_left_open() -> None:
+    """With weight decay biases may decay or not; weights have to."""
+    plain, x, target, right = mnist_case()
+    decay = 0.1
+    weights_only = {
+        n: g + decay * p.detach() * (p.ndim == 2)
+        for (n, p), g in zip(plain.named_parameters(), right.values(), strict=True)
+    }
+    everything = {
+        n: g + decay * p.detach()
+        for (n, p), g in zip(plain.named_parameters(), right.values(), strict=True)
+    }
+    for given in (weights_only, everything):
+        assert explain_gradients(plain, "cross_entropy", x, target, given, weight_decay=decay) == []
+    found = explain_gradients(plain, "cross_entropy", x, target, right, weight_decay=decay)
+    assert [(m.name, m.layer) for m in found] == [("weight-decay-missing", None)]
+    found = explain_gradients(plain, "cross_entropy", x, target, weights_only)
+    assert found[0].name == "unknown"
+    assert found[0].evidence["weight decay"] == pytest.approx(decay, rel=1e-4)
+
+
+def spoilt(right: dict[str, Tensor], name: str, value: Any) -> dict[str, Any]:
+    """The gradients with one of them replaced."""
+    return right | {name: value}
+
+
+def test_mistakes_are_explained() -> None:
+    """What cannot be compared is refused: the tensor is named, with both shapes."""
+    plain, x, target, right = mnist_case()
+
+    def refused(kind: type[Exception], text: str, given: Any, **other: Any) -> None:
+        arguments: dict[str, Any] = {
+            "network": plain, "loss": "cross_entropy", "x": x, "target": target
+        } | other  # fmt: skip
+        with pytest.raises(kind, match=text):
+            explain_gradients(**arguments, gradients=given)
+
+    refused(
+        ValueError,
+        r"gradient of 0\.weight has shape \(128, 783\), its parameter has shape \(128, 784\)",
+        spoilt(right, "0.weight", torch.zeros(128, 783)),
+    )
+    refused(
+        ValueError,
+        r"gradient of 2\.bias has shape \(11,\), its parameter has shape \(10,\)",
+        spoilt(right, "2.bias", torch.zeros(11)),
+    )
+    refused(
+        ValueError,
+        r"the gradient of 0\.bias, shape \(128,\), .* 128 of 128 elements are nan",
+        spoilt(right, "0.bias", torch.full((128,), torch.nan)),
+    )
+    refused(
+        TypeError,
+        r"for the gradient of 2\.bias, got torch\.int64 of shape \(10,\)",
+        spoilt(right, "2.bias", np.zeros(10, dtype=np.int64)),
+    )
+    missing = {name: g for name, g in right.items() if name != "2.weight"}
+    refused(ValueError, r"no gradient for '2\.weight'; expected one for each of 0\.wei", missing)
+    refused(ValueError, r"a gradient for 'W3'", right | {"W3": torch.zeros(1)})
+    refused(ValueError, r"got 3 gradients; expected 4", list(right.values())[:3])
+    refused(
+        ValueError, r"expected x of shape \(B, 784\) .*, got shape \(32, 28\)", right, x=x[:, :28]
+    )
+    refused(ValueError, r"target of shape \(32,\) for an output", right, target=target[:5])
+    refused(ValueError, r"unknown loss 'ce'", right, loss="ce")
+    refused(ValueError, r"expected weight_decay >= 0, got -1", right, weight_decay=-1.0)
+    refused(TypeError, r"expected an MLP or .*, got Linear", right, network=nn.Linear(3, 2))
+    dropping = MLP(784, [128], 10, dropout=0.5)
+    refused(
+        ValueError,
+        r"drops units at random .* network\.eval\(\)",
+        list(right.values()),
+        network=dropping,
+    )
