@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         training_states,
         until,
     )
+    from torchmlp.verify import GradientReport, Mistake, check_gradients, explain_gradients
 
 __version__ = "0.1.0"
 
@@ -25,10 +26,14 @@ __all__ = [
     "Classifier",
     "Dense",
     "DenseFunction",
+    "GradientReport",
     "ImageDataModule",
+    "Mistake",
     "TrainingState",
+    "check_gradients",
     "close_enough",
     "dense",
+    "explain_gradients",
     "long_enough",
     "mean_loss",
     "network_loss",
@@ -54,6 +59,7 @@ _HOME = {
         "training_states",
         "until",
     ],
+    "verify": ["GradientReport", "Mistake", "check_gradients", "explain_gradients"],
 }
 
 

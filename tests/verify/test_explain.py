@@ -40,7 +40,7 @@ def case_of(seed: int) -> Case:
         ACTIVATION_NAMES[seed % len(ACTIVATION_NAMES)],
         LOSSES[seed // 2 % 3],
         output_activation=output,
-        widths=[4] * (depth + 1) if seed % 5 == 0 else None,
+        widths=(4,) * (depth + 1) if seed % 5 == 0 else None,
     )
 
 
@@ -189,7 +189,7 @@ def test_the_origins_case() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3), nn.Softmax(-1)).double()
     x, target = torch.randn(7, 6).double(), F.one_hot(torch.randint(3, (7,)), 3).double()
-    F.cross_entropy(network[:3](x), target).backward()  # type: ignore[operator]
+    torch.autograd.backward(F.cross_entropy(network[:3](x), target))
     given = {name: p.grad for name, p in network.named_parameters()}
     found = explain_gradients(network, "mse", x, target, given)[0]
     assert (found.name, found.layer) == ("other-loss", 2)
@@ -202,9 +202,10 @@ def test_the_origins_case() -> None:
 
 def test_right_mean_of_squares_is_a_factor() -> None:
     """torch.nn.MSELoss is 2/K of this package's mse, and is explained by that factor."""
-    case = random_case(1, 2, "tanh", "mse", widths=[4, 5, 7])
+    case = random_case(1, 2, "tanh", "mse", widths=(4, 5, 7))
     plain = network(case)
-    F.mse_loss(plain(torch.tensor(case.x)), torch.tensor(case.target)).backward()
+    value = F.mse_loss(plain(torch.tensor(case.x)), torch.tensor(case.target))
+    torch.autograd.backward(value)
     given = [p.grad for p in plain.parameters()]
     (found,) = explain_gradients(plain, "mse", case.x, case.target, given)
     assert (found.name, found.layer) == ("factor", None)

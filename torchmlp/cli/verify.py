@@ -93,8 +93,8 @@ def verify(words: Sequence[str]) -> int:
 def _verify_file(path: Path, known: dict[str, str], weight_decay: float) -> int:
     sheet = read_sheet(path)
     kind = kind_of(sheet, known)
-    _say(f"{path}: {_sizes(sheet)}, {kind}")
     mistakes = sheet.mistakes(kind, weight_decay)
+    _say(f"{path}: {_sizes(sheet)}, {kind}")
     _say(_line(sheet, mistakes))
     return _verdict(str(path), mistakes)
 

@@ -18,6 +18,7 @@ from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES, mean_of_losses
 from torchmlp.nn.sequential import MODULES
 from torchmlp.verify.explain import explain_gradients
+from torchmlp.verify.given import as_float
 from torchmlp.verify.mistakes import Mistake
 
 Array = npt.NDArray[Any]
@@ -116,9 +117,15 @@ class Sheet:
             )
         gradients: list[Any] = []
         for k, (dw, db) in enumerate(zip(self.grad_weights, self.grad_biases, strict=True), 1):
-            gradients.append(_scaled(dw, 1 / kind.scale, f"dW{k}", transposed=self.is_in_out))
-            if self.biases[k - 1] is not None:
-                gradients.append(_scaled(db, 1 / kind.scale, f"db{k}"))
+            weight, bias = self.weights[k - 1], self.biases[k - 1]
+            matrix = _read(dw, f"dW{k}", f"W{k}", weight.shape, [weight.shape[::-1]])
+            if matrix is not None and self.is_in_out:
+                matrix = matrix.t()
+            gradients.append(None if matrix is None else matrix / kind.scale)
+            if bias is not None:
+                sums = [(len(self.x),), (), (1,), (len(self.x), bias.size), (1, bias.size)]
+                row = _read(db, f"db{k}", f"b{k}", bias.shape, [(bias.size,), *sums])
+                gradients.append(None if row is None else row / kind.scale)
         network = self.network(kind)
         names = dict(zip((n for n, _ in network.named_parameters()), self.names(), strict=True))
         found = explain_gradients(
@@ -146,17 +153,22 @@ def _floating(array: Array) -> Any:
     return array.dtype if np.issubdtype(array.dtype, np.floating) else np.float64
 
 
-def _scaled(gradient: Any, factor: float, name: str, *, transposed: bool = False) -> Any:
+def _read(
+    gradient: Any,
+    name: str,
+    parameter: str,
+    shape: tuple[int, ...],
+    others: Sequence[tuple[int, ...]],
+) -> Tensor | None:
+    """A gradient of its parameter's shape, or of one that a mistake has."""
     if gradient is None:
         return None
-    array = np.asarray(gradient)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(
-            f"verify: expected floating-point numbers for {name}, got {array.dtype} of shape "
-            f"{array.shape}"
+    tensor = as_float(gradient, name, shape, "verify")
+    if tuple(tensor.shape) not in (shape, *others):
+        raise ValueError(
+            f"verify: {name} has shape {tuple(tensor.shape)}, {parameter} has shape {shape}"
         )
-    array = array.T if transposed and array.ndim == 2 else array  # noqa: PLR2004  a matrix
-    return array if factor == 1.0 else array * factor
+    return tensor
 
 
 def find_kinds(sheet: Sheet, known: Mapping[str, str]) -> Iterator[tuple[Kind, float]]:
