@@ -23,9 +23,6 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchmlp.autograd import network_loss
-from torchmlp.kernels.dense import dense_grad_weight
-from torchmlp.kernels.losses import loss_delta
-from torchmlp.kernels.network import Layer, run, scan_deltas
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATION_NAMES)
@@ -417,49 +414,6 @@ def test_backward_under_autocast() -> None:
         loss = loss_of(problem)
     outside = torch.autograd.grad(loss, problem.leaves)
     assert worst_relative_error(inside, outside) < 8 * torch.finfo(torch.bfloat16).eps
-
-
-def float16_network(rows: int, inputs: int) -> tuple[list[Layer], Tensor, Tensor]:
-    """A network as torch initialises it, with inputs in 0..1."""
-    widths = (inputs, 128, 10)
-    layers = []
-    for fan_in, fan_out, activation in zip(widths, widths[1:], ("relu", "identity"), strict=False):
-        linear = nn.Linear(fan_in, fan_out, dtype=torch.float16)
-        layers.append(Layer(linear.weight.detach(), linear.bias.detach(), activation))
-    return layers, torch.rand(rows, inputs).half(), torch.randint(10, (rows,))
-
-
-def test_deltas_stay_out_of_the_subnormals() -> None:
-    """float16, 1024 rows: divided by B most hidden deltas are subnormal; per sample, hardly any."""
-    rows = 1024
-    layers, x, target = float16_network(rows, 784)
-    passed = run(x, layers)
-    delta = loss_delta(passed.a[-1], target, "cross_entropy")
-
-    def subnormal(delta: Tensor) -> float:
-        hidden = scan_deltas(delta, passed, layers)[0]
-        active = hidden[passed.a[1] > 0]
-        return (active.abs() < torch.finfo(torch.float16).smallest_normal).double().mean().item()
-
-    assert subnormal(delta / rows) > 0.7
-    assert subnormal(delta) < 2e-3
-
-
-def test_average_in_the_product_is_more_precise() -> None:
-    """float16, 65536 rows: the first layer's gradient is fifty times nearer to float64's."""
-    rows = 65536
-    layers, x, target = float16_network(rows, 32)
-    passed = run(x, layers)
-    delta = loss_delta(passed.a[-1], target, "cross_entropy")
-    in_product = dense_grad_weight(scan_deltas(delta, passed, layers)[0], x, 1 / rows)
-    in_delta = dense_grad_weight(scan_deltas(delta / rows, passed, layers)[0], x)
-    wide = [Layer(w.double(), b.double(), name) for w, b, name in layers if b is not None]
-    exact_pass = run(x.double(), wide)
-    exact_delta = loss_delta(exact_pass.a[-1], target, "cross_entropy")
-    exact = dense_grad_weight(scan_deltas(exact_delta, exact_pass, wide)[0], x.double(), 1 / rows)
-    error = worst_relative_error([in_product], [exact])
-    assert error < torch.finfo(torch.float16).eps
-    assert worst_relative_error([in_delta], [exact]) > 50 * error
 
 
 def test_on_the_meta_device() -> None:

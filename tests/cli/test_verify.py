@@ -41,6 +41,18 @@ def changed(old: str, new: str) -> str:
     return NETWORK.replace(old, new)
 
 
+def test_the_readmes_network(tmp_path: Path) -> None:
+    """What the README shows of its numpy network is what verify prints."""
+    (source,) = [
+        b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def grad" in b
+    ]
+    code, out, err = verify(tmp_path, source)
+    assert (code, err) == (1, "")
+    shown = README.partition("$ python train.py verify net.py:gradients\n")[2]
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert [line.removeprefix("    ") for line in shown.splitlines()[: len(lines)]] == lines
+
+
 def test_right(tmp_path: Path) -> None:
     """A right network, its weights (fan_in, fan_out), is recognised by its loss and passes."""
     code, out, err = verify(tmp_path, NETWORK)

@@ -72,7 +72,8 @@ def planted(right: Tensor, kind: str, size: float) -> Tensor:
     elif kind == "element":
         error = torch.zeros_like(right)
         error.view(-1)[right.numel() // 2] = 1.0
-    return right + error * (size * right.norm() / error.norm())
+    wrong: Tensor = right + error * (size * right.norm() / error.norm())
+    return wrong
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2, 1.0])

@@ -127,7 +127,12 @@ class Mistake:
     def __str__(self) -> str:
         """Name, place, explanation, numbers, and the corrected line, on four lines."""
         where = "the whole network" if self.layer is None else f"layer {self.layer}"
-        numbers = ", ".join(f"{key} {value:.3g}" for key, value in self.evidence.items())
+        numbers = ", ".join(
+            f"nothing {key}"
+            if key == "left unexplained" and value < 1e-9  # noqa: PLR2004  roundings
+            else f"{key} {value:.3g}"
+            for key, value in self.evidence.items()
+        )
         shown = ", ".join(self.parameters[:6]) + (", ..." if len(self.parameters) > 6 else "")  # noqa: PLR2004  a line
         return (
             f"{'or ' if self.alternative else ''}{self.name}, {where} ({shown})\n"
