@@ -4,6 +4,7 @@ Lines are in the notation of `torchmlp.kernels.network`; layers are counted from
 """
 
 from dataclasses import dataclass, field
+from textwrap import fill
 
 # name: (what was done, the corrected line). {l} is the layer, {up} the one above it, {L} the last.
 _TEXTS: dict[str, tuple[str, str]] = {
@@ -125,8 +126,9 @@ class Mistake:
     alternative: bool = field(default=False)
 
     def __str__(self) -> str:
-        """Name, place, explanation, numbers, and the corrected line, on four lines."""
+        """Name, place, explanation, numbers, and the corrected line, a line each."""
         where = "the whole network" if self.layer is None else f"layer {self.layer}"
+        explanation = fill(self.explanation, 100, initial_indent="  ", subsequent_indent="  ")
         numbers = ", ".join(
             f"nothing {key}"
             if key == "left unexplained" and value < 1e-9  # noqa: PLR2004  roundings
@@ -136,7 +138,7 @@ class Mistake:
         shown = ", ".join(self.parameters[:6]) + (", ..." if len(self.parameters) > 6 else "")  # noqa: PLR2004  a line
         return (
             f"{'or ' if self.alternative else ''}{self.name}, {where} ({shown})\n"
-            f"  {self.explanation}\n"
+            f"{explanation}\n"
             f"  {numbers}\n"
             f"  correct: {self.correction}"
         )
