@@ -141,7 +141,7 @@ class _TensorVariable:
                 f"{WHO}: expected floating-point numbers for {name}, got {tensor.dtype} of shape "
                 f"{tuple(tensor.shape)}"
             )
-        self.name, self.tensor = name, tensor
+        self.name, self.tensor, self.device = name, tensor, tensor.device
         self.shape = tuple(tensor.shape)
 
     @contextmanager
@@ -180,7 +180,7 @@ class _ArrayVariable:
                 f"{WHO}: expected a float64 array for {name}, got {array.dtype} of shape "
                 f"{array.shape}; finite differences need all its digits"
             )
-        self.name, self.array = name, array
+        self.name, self.array, self.device = name, array, torch.device("cpu")
         self.shape = tuple(array.shape)
 
     @contextmanager
@@ -253,7 +253,7 @@ def _read(gradients: Gradients, variables: Mapping[str, _Variable]) -> dict[str,
         tensor = as_float(value, f"the gradient of {name}", shape, WHO)
         if tuple(tensor.shape) != shape:
             raise wrong_shape(name, tensor.shape, shape, WHO)
-        read[name] = tensor.double()
+        read[name] = tensor.to(variables[name].device, torch.float64)
     return read
 
 
@@ -262,19 +262,20 @@ class _Loss:
 
     def __init__(self, loss_fn: Callable[[], Any]) -> None:
         self.loss_fn = loss_fn
-        self.state = torch.get_rng_state()
+        initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self.devices = range(torch.cuda.device_count()) if initialized else ()
 
     def __call__(self) -> float:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self.state)
+        with torch.random.fork_rng(self.devices):
+            torch.manual_seed(0)
             return _scalar(self.loss_fn())
 
     def with_gradients(
         self, variables: Mapping[str, _Variable] | None
     ) -> tuple[float, dict[str, Tensor]]:
         """The loss, and autograd's gradients of it where they are asked for."""
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.set_rng_state(self.state)
+        with torch.random.fork_rng(self.devices), torch.enable_grad():
+            torch.manual_seed(0)
             loss = self.loss_fn()
             at = _scalar(loss)
             if variables is None:

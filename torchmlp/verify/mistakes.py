@@ -159,7 +159,7 @@ def mistake(
     places = {"l": "l", "up": "{l+1}", "down": "{l−1}", "L": str(depth)}
     if layer is not None:
         places |= {"l": str(layer), "up": str(layer + 1), "down": str(layer - 1)}
-    if layer == depth and name in ("detached-layer", "unknown"):
+    if layer == depth:  # nothing stands above it but the loss
         line = line.replace("(δ_{up} W_{up})", "e'(a_{L}, t)")
     return Mistake(
         name,

@@ -114,7 +114,7 @@ def output_gradient(a: Tensor, target: Tensor, loss: str, *, has_softmax: bool) 
 def read_problem(
     network: nn.Module, loss: str, x: Any, target: Any, gradients: Gradients, weight_decay: float
 ) -> Problem:
-    """Check what a user hands over and run the right algorithm on it.
+    """Check what a user hands over and run the right algorithm on it, on the CPU.
 
     Raises:
         ValueError: a network that is no MLP, shapes that do not fit, missing gradients, nan.
@@ -123,7 +123,7 @@ def read_problem(
     find("loss", loss, LOSSES)
     mlp, has_softmax, names = _read_network(network)
     given = named(gradients, [n for pair in names for n in pair if n is not None], WHO)
-    x = as_float(x, "x", ("B", str(mlp.in_features)), WHO)
+    x = as_float(x, "x", ("B", str(mlp.in_features)), WHO).cpu()
     if x.shape[-1:] != (mlp.in_features,):
         raise ValueError(
             f"{WHO}: expected x of shape (B, {mlp.in_features}) for a weight of shape "
@@ -132,7 +132,7 @@ def read_problem(
     if not 0 <= weight_decay < float("inf"):
         raise ValueError(f"{WHO}: expected weight_decay >= 0, got {weight_decay}")
     rows = x.shape[:-1]
-    target = torch.as_tensor(target).detach()
+    target = torch.as_tensor(target).detach().cpu()
     check_target(torch.Size((*rows, mlp.out_features)), target, loss)
     target = target.reshape(rows.numel(), *target.shape[len(rows) :])
     if target.is_floating_point():
@@ -140,7 +140,7 @@ def read_problem(
     flat = x.reshape(rows.numel(), -1)
 
     layers = [
-        Layer(w.detach(), None if b is None else b.detach(), phi)
+        Layer(w.detach().cpu(), None if b is None else b.detach().cpu(), phi)
         for w, b, phi in zip(mlp.weights, mlp.biases, mlp.activations, strict=True)
     ]
     wide = [Layer(w.double(), None if b is None else b.double(), phi) for w, b, phi in layers]
@@ -219,7 +219,7 @@ def _value(gradient: Any, name: str, parameter: Tensor) -> Tensor:
         return torch.zeros_like(parameter)
     value = as_float(gradient, f"the gradient of {name}", parameter.shape, WHO)
     is_row = parameter.ndim == 1 and value.shape == (1, *parameter.shape)
-    return value[0] if is_row else value  # numpy's keepdims is no mistake
+    return (value[0] if is_row else value).cpu()  # numpy's keepdims is no mistake
 
 
 def _check_shapes(case: LayerCase) -> None:

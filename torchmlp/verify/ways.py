@@ -273,6 +273,9 @@ def _other_outputs(problem: Problem, last: LayerCase) -> Iterator[tuple[str, str
         if descended != reported + of_softmax:
             note = f"it reports {reported}{of_softmax} and descends {descended}"
             yield "other-loss", note, _slope_of(function, last.a, t)
+    if problem.loss != "cross_entropy":  # p − t as everybody writes it, whatever t sums to
+        note = f"it reports {reported}{of_softmax} and descends cross-entropy"
+        yield "other-loss", note, torch.softmax(last.a, -1) - t
     if problem.loss == "cross_entropy":
         name, over_batch = "softmax-wrong-axis", torch.softmax(last.a, 0)
         yield name, "over the batch", over_batch - t
