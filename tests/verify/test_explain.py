@@ -1,7 +1,12 @@
 """Gradients with a planted mistake are explained by that mistake, right ones by none."""
 
+import os
 import random
-from collections import Counter
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,21 +49,24 @@ def case_of(seed: int) -> Case:
     )
 
 
-def score(seeds: range, share: float) -> tuple[Counter[str], Counter[str], list[Any]]:
-    """How many plants of each name there were and were named exactly; what was not."""
+def score(seeds: range) -> tuple[Counter[str], Counter[str], list[Any]]:
+    """How many plants of each name there were and were named exactly; what was not.
+
+    Of each case one plant of every name that it has room for.
+    """
     planted: Counter[str] = Counter()
     exact: Counter[str] = Counter()
     missed: list[Any] = []
     for seed in seeds:
-        case, draw = case_of(seed), random.Random(seed)
+        case, by_name = case_of(seed), defaultdict(list)
         for plant in plants(case):
-            variant = plant.variant.removesuffix("-odd-shape").removesuffix("-none")
-            if draw.random() > share:
-                continue
+            by_name[plant.name].append(plant)
+        for plant in (random.Random(seed).choice(some) for some in by_name.values()):
             found = explain_gradients(
                 network(case), case.loss, case.x, case.target, plant.gradients, **plant.kwargs
             )
             assert found, f"undetected: {plant.name}/{plant.variant}, layer {plant.layer}, {seed=}"
+            variant = plant.variant.removesuffix("-odd-shape").removesuffix("-none")
             if (plant.name, variant) in NOT_NAMED:
                 continue
             planted[plant.name] += 1
@@ -72,23 +80,21 @@ def score(seeds: range, share: float) -> tuple[Counter[str], Counter[str], list[
 
 def test_planted_mistakes_are_named() -> None:
     """Of single mistakes all are detected and 95 % named exactly, by name and layer."""
-    planted, exact, missed = score(range(12), 0.05)
-    assert planted.total() > 100
+    planted, exact, missed = score(range(6))
+    assert planted.total() > 75
     assert exact.total() >= 0.95 * planted.total(), missed
 
 
-@pytest.mark.slow
-def test_every_kind_of_mistake_is_named() -> None:
+def every_kind_is_named() -> None:
     """The same over more networks; and each name by itself is right in four of five cases."""
-    planted, exact, missed = score(range(30, 66), 0.05)
+    planted, exact, missed = score(range(30, 60))
     assert set(planted) == set(NAMES) - {"unknown"}
     assert exact.total() >= 0.95 * planted.total(), missed
     for name, count in planted.items():
         assert exact[name] >= 0.8 * count, [m for m in missed if m[1] == name]
 
 
-@pytest.mark.slow
-def test_pairs_are_taken_apart() -> None:
+def pairs_are_taken_apart() -> None:
     """Of likely pairs of mistakes all are detected, and in 90 % both are named."""
     count = both = 0
     for seed in range(9):
@@ -106,9 +112,39 @@ def test_pairs_are_taken_apart() -> None:
     assert both >= 0.9 * count
 
 
+def a_thousand_networks_without_a_false_alarm() -> None:
+    """1000 random networks, float32 and float64: silence."""
+    for seed in range(100, 1100):
+        assert explain_gradients(*autograd_case(seed)) == [], seed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "claim",
+    [
+        every_kind_is_named,
+        pairs_are_taken_apart,
+        a_thousand_networks_without_a_false_alarm,
+    ],
+    ids=lambda claim: claim.__name__,
+)
+def test_at_length(claim: Callable[[], None]) -> None:
+    """The claims above that take many networks, in a process that checks no annotations."""
+    program = f"from verify.test_explain import {claim.__name__} as claim; claim()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_textbook_gradients_are_right() -> None:
     """Right gradients, computed in numpy, hold no mistake."""
-    for seed in range(36):
+    for seed in range(24):
         case = case_of(seed)
         given = right_gradients(case)
         assert explain_gradients(network(case), case.loss, case.x, case.target, given) == []
@@ -146,15 +182,8 @@ def loss_of(output: Tensor, target: Tensor, loss: str) -> Tensor:
 
 
 def test_autograds_gradients_are_right() -> None:
-    """100 random networks, float32 and float64: silence."""
-    for seed in range(100):
-        assert explain_gradients(*autograd_case(seed)) == [], seed
-
-
-@pytest.mark.slow
-def test_a_thousand_networks_without_a_false_alarm() -> None:
-    """1000 random networks, float32 and float64: silence."""
-    for seed in range(100, 1100):
+    """60 random networks, float32 and float64: silence."""
+    for seed in range(60):
         assert explain_gradients(*autograd_case(seed)) == [], seed
 
 
