@@ -14,11 +14,11 @@ def test_help_is_printed(tmp_path: Path, word: str) -> None:
 
 
 def test_help_is_one_screen() -> None:
-    """At most 30 lines, six of them command lines to copy, with every command and short flag."""
+    """At most 30 lines, seven of them command lines to copy, with every command and short flag."""
     lines = HELP.splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 100
-    assert sum(line.startswith("  python train.py") for line in lines) == 6
+    assert sum(line.startswith("  python train.py") for line in lines) == 7
     (commands,) = [line for line in lines if line.startswith("Commands:")]
     assert all(command in commands for command in COMMANDS)
     for short, long in SHORT_FLAGS.items():
@@ -26,9 +26,9 @@ def test_help_is_one_screen() -> None:
     assert "0 done, 1 failed, 2 usage, 3 numerically sick, 130 Ctrl-C, 143 SIGTERM" in HELP
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "verify"])
 def test_every_command_has_its_own_help(tmp_path: Path, command: str) -> None:
-    """With every option of LightningCLI, and no checkpoint needed."""
+    """With every option of LightningCLI, and no checkpoint needed; verify trains nothing."""
     code, out, err = run(tmp_path, command, "--help")
     assert (code, err) == (0, "")
     for option in ("--config", "--seed_everything", "--trainer.max_epochs", "--model", "--data"):
