@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torchmlp.nn import MLP, Dense
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
+    from torchmlp.training.engine import Engine
     from torchmlp.training.streams import (
         TrainingState,
         close_enough,
@@ -26,6 +27,7 @@ __all__ = [
     "Classifier",
     "Dense",
     "DenseFunction",
+    "Engine",
     "GradientReport",
     "ImageDataModule",
     "Mistake",
@@ -50,6 +52,7 @@ _HOME = {
     "nn": ["MLP", "Dense"],
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],
+    "training.engine": ["Engine"],
     "training.streams": [
         "TrainingState",
         "close_enough",

@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -63,10 +63,16 @@ def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
     assert all(a.equal(b) for a, b in pairs)
 
 
+def assert_close(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> None:
+    """Twelve float32 steps, whose sums were taken in another order."""
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=4e-6, atol=4e-7)
+
+
 @every_optimizer
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_a_stream_is_the_loop_written_by_hand(optimize: Optimize, loss: str) -> None:
-    """An MLP's stream takes, to the last bit, the steps of a loop around `network_loss`."""
+    """An MLP's stream takes, to rounding, the steps of a loop around `network_loss`."""
     by_hand, streamed = mlp(), mlp()
 
     def target_of(labels: Tensor) -> Tensor:
@@ -81,8 +87,8 @@ def test_a_stream_is_the_loop_written_by_hand(optimize: Optimize, loss: str) -> 
     batches = [(x, target_of(labels)) for x, labels in minibatches()]
     states = list(training_states(streamed, loss, optimize(streamed.parameters()), batches))
     assert [state.step for state in states] == list(range(1, 13))
-    assert torch.stack([state.loss for state in states]).equal(torch.stack(losses))
-    assert_same_weights(streamed, by_hand)
+    assert_close([state.loss for state in states], losses)
+    assert_close(list(streamed.parameters()), list(by_hand.parameters()))
     assert all(state.model is streamed for state in states)
     assert not any(state.loss.requires_grad for state in states)
 
@@ -105,15 +111,15 @@ def test_any_module_and_any_loss(optimize: Optimize) -> None:
 
 @pytest.mark.parametrize("rates", [{"dropout": 0.5}, {"input_dropout": 0.5}], ids=str)
 def test_dropout_is_not_left_out(rates: dict[str, Any]) -> None:
-    """An MLP with dropout goes through its forward while it trains, and drops what a loop drops."""
+    """An MLP with dropout drops, while it trains, what its forward in a loop would drop."""
     by_hand, streamed, without = mlp(**rates), mlp(**rates), mlp()
     torch.manual_seed(3)
     losses = loop(lambda x, t: mean_loss(by_hand(x), t), OPTIMIZERS["sgd"](by_hand.parameters()))
     torch.manual_seed(3)
     optimizer = OPTIMIZERS["sgd"](streamed.parameters())
     stream = training_states(streamed, "cross_entropy", optimizer, minibatches())
-    assert [state.loss.item() for state in stream] == [value.item() for value in losses]
-    assert_same_weights(streamed, by_hand)
+    assert_close([state.loss for state in stream], losses)
+    assert_close(list(streamed.parameters()), list(by_hand.parameters()))
     plain = training_states(
         without, "cross_entropy", OPTIMIZERS["sgd"](without.parameters()), minibatches()
     )

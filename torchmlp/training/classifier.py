@@ -1,7 +1,7 @@
 """The multilayer perceptron as a LightningModule."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torchmlp.data import scale_pixels
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
 from torchmlp.nn.mlp import MLP
+from torchmlp.training.ahead import BatchesAhead
+from torchmlp.training.fused import FusedTraining, why_autograd
 from torchmlp.training.lightning import pl
 from torchmlp.training.schedules import OneCycle, for_lightning
 
@@ -35,9 +37,15 @@ class Classifier(pl.LightningModule):
         dropout: probability with which a hidden unit is dropped in training.
         input_dropout: the same for a pixel.
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
+        engine: "fused" trains without autograd, by `torchmlp.Engine`, several minibatches for each
+            of Lightning's; "autograd" by autograd; "auto" takes the engine where it can.
+
+    Attributes:
+        trained_by: how the last run was trained; where "auto" took autograd, why.
 
     Raises:
-        ValueError: as `torchmlp.MLP`, and for an unknown loss.
+        ValueError: as `torchmlp.MLP`, for an unknown loss or engine, and when training starts with
+            engine="fused" in a run that needs autograd.
 
     Shape: images (batch, *image), uint8 or floating -> logits (batch, out_features).
     """
@@ -56,10 +64,15 @@ class Classifier(pl.LightningModule):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         loss: str = "cross_entropy",
+        engine: Literal["auto", "autograd", "fused"] = "auto",
     ) -> None:
         super().__init__()
         find("loss", loss, LOSSES)
+        find("engine", engine, dict.fromkeys(("auto", "autograd", "fused")))
         self.save_hyperparameters()
+        self.engine, self.trained_by = engine, ""
+        self._fused: FusedTraining | None = None
+        self._ahead: BatchesAhead | None = None
         self.loss = loss
         self.example_input_array = torch.zeros(1, in_features)  # sizes and FLOPs of the summary
         self.mlp = MLP(
@@ -80,12 +93,44 @@ class Classifier(pl.LightningModule):
         logits: Tensor = self.mlp(scale_pixels(images, dtype))
         return logits
 
+    def on_train_start(self) -> None:
+        """Choose how to train."""
+        reason = "engine=autograd"
+        if self.engine != "autograd":
+            reason = why_autograd(self, self.trainer, Classifier)
+            if reason and self.engine == "fused":
+                raise ValueError(
+                    f"engine=fused: {reason}; choose engine=auto, which trains this by autograd"
+                )
+        self.trained_by = f"autograd ({reason})"
+        if reason:
+            return
+        self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0])
+        self._ahead = BatchesAhead(self.trainer, self._fused.step)
+
+    def on_train_end(self) -> None:
+        """Say how it was trained, and give the buffers back."""
+        if self._fused and self._ahead:
+            self.trained_by = self._fused.engine.how
+            self._ahead.stop()
+        self._fused = self._ahead = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """The same, when a run is cut."""
+        del exception
+        self.on_train_end()
+
     def training_step(self, batch: Batch) -> Tensor:
         """The mean loss of the batch."""
-        loss, accuracy = self._measure(batch)
-        how: dict[str, Any] = {"on_epoch": True, "batch_size": len(batch[1]), "sync_dist": True}
+        if self._fused:
+            loss = self._fused.step(batch)
+            batches_loss, accuracy, count = self._fused.take_means()
+        else:
+            loss, accuracy = self._measure(batch)
+            batches_loss, count = loss, len(batch[1])
+        how: dict[str, Any] = {"on_epoch": True, "batch_size": count, "sync_dist": True}
         self.log("train_loss_step", loss, on_step=True, on_epoch=False)
-        self.log("train_loss", loss, on_step=False, prog_bar=True, **how)
+        self.log("train_loss", batches_loss, on_step=False, prog_bar=True, **how)
         self.log("train_accuracy", accuracy, on_step=False, **how)
         return loss
 
@@ -101,6 +146,20 @@ class Classifier(pl.LightningModule):
         """The probability of each class, (batch, out_features)."""
         logits: Tensor = self(batch[0])
         return logits.float().softmax(-1)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Nothing where the engine trains: its step is all of it."""
+        if not self._fused:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Where the engine trains, only the closure with `training_step`, which takes the step."""
+        if self._fused:
+            optimizer_closure()
+        else:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def configure_optimizers(self) -> Any:
         """SGD with momentum over one cycle; the command line puts its own in place of it."""

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchmlp.autograd.loss import mean_loss
-from torchmlp.autograd.network import network_loss
 from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine import Engine, why_not
 
 
 class TrainingState(NamedTuple):
@@ -57,7 +57,8 @@ def training_states(
     """The run as a stream: one state per descent step, as long as the batches last.
 
     Args:
-        model: any module; an MLP without dropout takes the whole-network node.
+        model: any module. An MLP is trained by the `Engine` where it can be, which leaves no
+            gradient in `.grad`.
         loss: "cross_entropy", "mse", "bce" or a function (output, target) -> scalar.
         optimizer: over the model's parameters.
         batches: pairs (input, target); itertools.cycle makes them endless.
@@ -66,20 +67,18 @@ def training_states(
     Raises:
         ValueError: the loss is no scalar or an unknown name; what the layers raise.
     """
+    engine = None
+    if isinstance(model, MLP) and isinstance(loss, str) and not why_not(model, loss, optimizer):
+        engine = Engine(model, loss, optimizer)
     for step, (x, target) in enumerate(batches, 1):
         if rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
-        optimizer.zero_grad()
-        value = _loss_of(model, loss, x, target)
-        if value.ndim:
-            raise ValueError(
-                f"training_states: expected a loss function that returns a scalar, got shape "
-                f"{tuple(value.shape)}; take its mean over the batch"
-            )
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        yield TrainingState(step, value.detach(), float(optimizer.param_groups[0]["lr"]), model)
+        if engine is None or x.requires_grad or target.requires_grad:
+            value = _step_by_autograd(model, loss, optimizer, x, target)
+        else:
+            value = engine.step(x, target)
+        yield TrainingState(step, value, float(optimizer.param_groups[0]["lr"]), model)
 
 
 def until(states: Iterable[TrainingState], *conditions: Condition) -> Iterator[TrainingState]:
@@ -140,11 +139,21 @@ def reported(
         yield state
 
 
-def _loss_of(
-    model: nn.Module, loss: str | Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor
+def _step_by_autograd(
+    model: nn.Module,
+    loss: str | Callable[[Tensor, Tensor], Tensor],
+    optimizer: Optimizer,
+    x: Tensor,
+    target: Tensor,
 ) -> Tensor:
-    if not isinstance(loss, str):
-        return loss(model(x), target)
-    if type(model) is MLP and not (model.training and (model.dropout or model.input_dropout)):
-        return network_loss(x, target, model.weights, model.biases, model.activations, loss)
-    return mean_loss(model(x), target, loss)
+    optimizer.zero_grad()
+    output = model(x)
+    value = mean_loss(output, target, loss) if isinstance(loss, str) else loss(output, target)
+    if value.ndim:
+        raise ValueError(
+            f"training_states: expected a loss function that returns a scalar, got shape "
+            f"{tuple(value.shape)}; take its mean over the batch"
+        )
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()

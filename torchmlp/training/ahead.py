@@ -1,0 +1,134 @@
+"""Several minibatches for each of Lightning's: its loop costs as much as a small network's step.
+
+Lightning's `advance` trains on one batch and calls every hook there is. Before it takes its batch,
+`BatchesAhead` takes those that nobody watches, with the loop's own counters, schedulers and data:
+global_step, epochs, the progress bar and a resumed run are what they would have been. Batches after
+which something happens (a log row, validation, the end of an epoch or of the run) stay Lightning's.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from torchmlp.training.finite import StopWhenNotFinite
+from torchmlp.training.lightning import pl
+
+AT_MOST_S = 0.1  # between two of Lightning's: what a progress bar may stand still
+WATCHES_A_BATCH = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+)
+# Their hooks for a batch do something only where a log row is due, or can wait for `AT_MOST_S`.
+CAN_WAIT = (
+    pl.callbacks.ProgressBar,
+    pl.callbacks.LearningRateMonitor,
+    pl.callbacks.Timer,
+)
+
+
+class BatchesAhead:
+    """Trains on the batches that nobody watches, ahead of each of Lightning's.
+
+    Args:
+        trainer: about to train, on one device.
+        step: trains on one batch, without autograd, and returns the loss.
+    """
+
+    def __init__(self, trainer: Any, step: Callable[[Any], Tensor]) -> None:
+        self.trainer, self.step = trainer, step
+        self.finite = [c for c in _callbacks(trainer) if isinstance(c, StopWhenNotFinite)]
+        self.every = [n for n in (trainer.log_every_n_steps, *_checkpoints(trainer)) if n]
+        self.loop: Any = trainer.fit_loop.epoch_loop
+        if not _is_watched(trainer):
+            self.loop.advance = self._advance
+
+    def stop(self) -> None:
+        """Give the loop back."""
+        self.loop.__dict__.pop("advance", None)
+
+    def _advance(self, data_fetcher: Any) -> None:
+        loop = self.loop
+        if not loop.restarting:  # the first batch of a resumed run is Lightning's to sort out
+            end = time.monotonic() + AT_MOST_S
+            while self._nobody_watches() and time.monotonic() < end:
+                self._train(data_fetcher)
+        type(loop).advance(loop, data_fetcher)
+
+    def _nobody_watches(self) -> bool:
+        """Whether nothing happens after the next batch."""
+        loop, trainer = self.loop, self.trainer
+        batch, step = loop.batch_progress.current.ready + 1, loop._batches_that_stepped + 1  # noqa: SLF001
+        iteration = batch
+        if trainer.check_val_every_n_epoch is None:
+            iteration = loop.batch_progress.total.ready + 1
+        return (
+            batch < trainer.num_training_batches  # never, where the number is not known
+            and not trainer.should_stop
+            and all(step % n for n in self.every)
+            and (loop.max_steps == -1 or loop.global_step + 1 < loop.max_steps)
+            and (trainer.val_check_batch == math.inf or iteration % trainer.val_check_batch != 0)
+        )
+
+    def _train(self, data_fetcher: Any) -> None:
+        """One batch, as `advance` takes it, without the hooks that nobody has overridden."""
+        trainer, loop = self.trainer, self.loop
+        module = trainer.lightning_module
+        batch, _, _ = next(data_fetcher)
+        batch = trainer.precision_plugin.convert_input(batch)
+        batch = module._on_before_batch_transfer(batch, dataloader_idx=0)  # noqa: SLF001
+        batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+        progress = loop.batch_progress
+        progress.is_last_batch = False
+        progress.increment_ready()
+        progress.increment_started()
+        counters = loop.automatic_optimization.optim_progress.optimizer
+        counters.step.increment_ready()
+        loss = self.step(batch)
+        counters.zero_grad.increment_ready()
+        counters.zero_grad.increment_started()
+        counters.zero_grad.increment_completed()
+        counters.step.increment_completed()
+        progress.increment_processed()
+        loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+        for callback in self.finite:
+            callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
+        progress.increment_completed()
+        loop.update_lr_schedulers("step", update_plateau_schedulers=True)
+        loop._batches_that_stepped += 1  # noqa: SLF001
+
+
+def _callbacks(trainer: Any) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = trainer.callbacks
+    return callbacks
+
+
+def _checkpoints(trainer: Any) -> list[int]:
+    """After how many steps each checkpoint callback saves; 0 for one that counts no steps."""
+    return [c._every_n_train_steps for c in trainer.checkpoint_callbacks if _counts_steps(c)]  # noqa: SLF001
+
+
+def _counts_steps(callback: pl.Callback) -> bool:
+    return isinstance(callback, pl.callbacks.ModelCheckpoint) and (
+        callback._train_time_interval is None  # noqa: SLF001
+    )
+
+
+def _is_watched(trainer: Any) -> bool:
+    """Whether a callback or the module wants to see every batch."""
+    module = trainer.lightning_module
+    quiet = (StopWhenNotFinite, *CAN_WAIT)
+    callbacks = [
+        c for c in _callbacks(trainer) if not isinstance(c, quiet) and not _counts_steps(c)
+    ]
+    overridden = any(
+        getattr(type(watcher), name) is not getattr(base, name)
+        for base, watchers in ((pl.Callback, callbacks), (pl.LightningModule, [module]))
+        for watcher in watchers
+        for name in WATCHES_A_BATCH
+    )
+    profiled = type(trainer.profiler) is not pl.profilers.PassThroughProfiler
+    return overridden or profiled or trainer._val_check_time_interval is not None  # noqa: SLF001

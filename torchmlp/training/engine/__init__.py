@@ -1,0 +1,12 @@
+"""Training steps of an MLP without autograd: the equations and nothing else.
+
+engine         what can be stepped so, and one step
+workspace      the buffers of one batch size
+descent        an optimizer's settings as what becomes of δᵀ a
+torch_step     the step in torch's operators, for every activation, loss, dtype and device
+step.cpp       the step in C++, for most of them on a CPU; `native` compiles and calls it
+"""
+
+from torchmlp.training.engine.engine import Engine, why_not
+
+__all__ = ["Engine", "why_not"]

@@ -1,0 +1,125 @@
+"""Activations and their pullbacks written into buffers, one pass over memory each.
+
+The equations are those of `torchmlp.kernels.activations`. Where torch has a kernel that writes the
+same formula into a buffer it is called; where it has none the equation itself is, and copied.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchmlp.kernels.activations import ACTIVATIONS, pull_back
+
+_aten: Any = torch.ops.aten
+_nn: Any = torch._C._nn  # noqa: SLF001  torch.nn.functional hands no `out` through
+
+
+class InPlace(NamedTuple):
+    """One activation in buffers.
+
+    Attributes:
+        value: (z, a) -> writes φ(z) into a, which may be z itself where `reads` is not "z".
+        pull_back: (delta, z, a) -> delta becomes delta ⊙ φ'(z).
+    """
+
+    value: Callable[[Tensor, Tensor], object]
+    pull_back: Callable[[Tensor, Tensor, Tensor], object]
+
+
+def in_place(activation: str) -> InPlace:
+    """The activation called `activation` in buffers."""
+    return _KERNELS.get(activation) or InPlace(
+        partial(_copy_value, activation), partial(_copy_pullback, activation)
+    )
+
+
+def _copy_value(activation: str, z: Tensor, a: Tensor) -> None:
+    a.copy_(ACTIVATIONS[activation].value(z))
+
+
+def _copy_pullback(activation: str, delta: Tensor, z: Tensor, a: Tensor) -> None:
+    delta.copy_(pull_back(delta, z, a, activation))
+
+
+def _nothing(*_: Tensor) -> None:
+    pass
+
+
+def _relu(z: Tensor, a: Tensor) -> None:
+    torch.clamp_min(z, 0, out=a)
+
+
+def _relu_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
+    _aten.threshold_backward.grad_input(delta, a, 0, grad_input=delta)
+
+
+def _sigmoid(z: Tensor, a: Tensor) -> None:
+    torch.sigmoid(z, out=a)
+
+
+def _sigmoid_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
+    _aten.sigmoid_backward.grad_input(delta, a, grad_input=delta)
+
+
+def _tanh(z: Tensor, a: Tensor) -> None:
+    torch.tanh(z, out=a)
+
+
+def _tanh_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
+    _aten.tanh_backward.grad_input(delta, a, grad_input=delta)
+
+
+def _of_z(
+    name: str, values: tuple[Any, ...] = (), slopes: tuple[Any, ...] | None = None
+) -> InPlace:
+    """The kernel `name` of torch and its pullback, which reads z; both take settings after z."""
+    function, backward = getattr(_nn, name), getattr(_aten, f"{name}_backward").grad_input
+    after = values if slopes is None else slopes
+
+    def value(z: Tensor, a: Tensor) -> None:
+        function(z, *values, out=a)
+
+    def pullback(delta: Tensor, z: Tensor, _: Tensor) -> None:
+        backward(delta, z, *after, grad_input=delta)
+
+    return InPlace(value, pullback)
+
+
+def _elu(alpha: float, scale: float) -> InPlace:
+    def value(z: Tensor, a: Tensor) -> None:
+        _nn.elu(z, alpha, scale, 1.0, out=a)
+
+    def pullback(delta: Tensor, z: Tensor, _: Tensor) -> None:
+        _aten.elu_backward.grad_input(delta, alpha, scale, 1.0, False, z, grad_input=delta)
+
+    return InPlace(value, pullback)
+
+
+def _gelu(approximate: str) -> InPlace:
+    def value(z: Tensor, a: Tensor) -> None:
+        _nn.gelu(z, approximate=approximate, out=a)
+
+    def pullback(delta: Tensor, z: Tensor, _: Tensor) -> None:
+        _aten.gelu_backward.grad_input(delta, z, approximate=approximate, grad_input=delta)
+
+    return InPlace(value, pullback)
+
+
+_KERNELS = {
+    "identity": InPlace(_nothing, _nothing),
+    "relu": InPlace(_relu, _relu_pullback),
+    "sigmoid": InPlace(_sigmoid, _sigmoid_pullback),
+    "tanh": InPlace(_tanh, _tanh_pullback),
+    "leaky_relu": _of_z("leaky_relu", (0.01,), (0.01, False)),
+    "elu": _elu(1.0, 1.0),
+    "selu": _elu(1.6732632423543772, 1.0507009873554805),  # Klambauer et al. (2017), equation 14
+    "softplus": _of_z("softplus", (1.0, 20.0)),
+    "silu": _of_z("silu"),
+    "gelu": _gelu("none"),
+    "gelu_tanh": _gelu("tanh"),
+    "hardtanh": _of_z("hardtanh", (-1.0, 1.0)),
+    "relu6": _of_z("hardtanh", (0.0, 6.0)),
+}

@@ -1,0 +1,380 @@
+// One training step of a multilayer perceptron: the equations of torchmlp/kernels/network.py in one call.
+//
+// Samples are independent until the gradients sum over them. So each thread takes its own rows through the
+// layers, the loss and the deltas, waits once for the others, and then updates its own rows of every weight.
+// Compiled by native.py on demand; python_step.py is the same step in torch's operators, and its oracle.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include <omp.h>
+#include <sched.h>
+
+extern "C" {
+// Of the BLAS that torch itself calls; torch's library exports it. Column-major, 32-bit sizes.
+void sgemm_(const char*, const char*, const int*, const int*, const int*, const float*, const float*, const int*,
+            const float*, const int*, const float*, float*, const int*);
+void dgemm_(const char*, const char*, const int*, const int*, const int*, const double*, const double*, const int*,
+            const double*, const int*, const double*, double*, const int*);
+#ifdef HAS_VECTOR_MATH  // glibc's, for x86: an attribute that its header gives only under -ffast-math
+__attribute__((const, simd("notinbranch"))) float expf(float);
+__attribute__((const, simd("notinbranch"))) double exp(double);
+__attribute__((const, simd("notinbranch"))) float tanhf(float);
+__attribute__((const, simd("notinbranch"))) double tanh(double);
+#endif
+}
+
+namespace {
+
+inline float exp_(float x) { return expf(x); }
+inline double exp_(double x) { return exp(x); }
+inline float tanh_(float x) { return tanhf(x); }
+inline double tanh_(double x) { return tanh(x); }
+
+void gemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const float* alpha, const float* a,
+           const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc) {
+  sgemm_(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+void gemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha,
+           const double* a, const int* lda, const double* b, const int* ldb, const double* beta, double* c,
+           const int* ldc) {
+  dgemm_(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+// c (m x n) = alpha op(a) op(b) + beta c, row-major: BLAS sees the transposes, so a and b change places.
+template <class T>
+void gemm(char op_a, char op_b, int m, int n, int k, T alpha, const T* a, int lda, const T* b, int ldb, T beta, T* c,
+          int ldc) {
+  if (m > 0 && n > 0) gemm_(&op_b, &op_a, &n, &m, &k, &alpha, b, &ldb, a, &lda, &beta, c, &ldc);
+}
+
+// Waits for all threads. It spins, for the others are microseconds away, and gives the core away when they are
+// not: they may be waiting for it.
+class Barrier {
+ public:
+  void wait(int threads) {
+    if (threads == 1) return;
+    const int round = round_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+      if (spins > 2000) sched_yield();
+#ifdef __x86_64__
+      __builtin_ia32_pause();
+#endif
+    }
+  }
+
+ private:
+  std::atomic<int> arrived_{0}, round_{0};
+};
+
+struct Range {
+  int begin, end;
+  int size() const { return end - begin; }
+};
+Range share(int count, int thread, int threads) {
+  return {int(int64_t(count) * thread / threads), int(int64_t(count) * (thread + 1) / threads)};
+}
+
+}  // namespace
+
+// The structs are native.py's, field for field.
+extern "C" {
+enum Activation { IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, HARDTANH, RELU6 };
+enum LossName { CROSS_ENTROPY, MSE };
+
+// The optimizer's settings in terms of a step; see descent.py.
+struct Descent {
+  double ahead, fade, decay;  // first: value += ahead into; with decay: into = fade into + decay value
+  double beta, alpha;         // then: into = beta into + alpha δᵀ a
+  double rate;                // at last: value -= rate into; 0 where `into` is not a velocity
+};
+
+struct Update {
+  void *value, *into;  // the parameter; itself, its velocity or its gradient; null where it is frozen
+  const Descent* descent;
+};
+
+struct Layer {
+  int fan_in, fan_out, activation;
+  int by_columns;  // whether threads share this layer's forward pass by outputs instead of by samples
+  void *weight, *bias;
+  void *a, *dropped, *mask;  // φ(z); a ⊙ mask, or a where nothing is dropped; null then
+  void* delta;
+  Update weight_update, bias_update;
+};
+
+struct Step {
+  int depth, rows, threads, loss;
+  Layer* layers;
+  void* x;                // (rows, fan_in): read, or where pixels or a mask is given written
+  const uint8_t* pixels;  // 0..255, scaled to 0..1
+  const void *input, *input_mask;  // x = input ⊙ input_mask
+  const void* target;
+  void* result;  // the mean loss
+};
+}
+
+namespace {
+
+template <class T>
+T activate(int activation, T z) {
+  switch (activation) {
+    case RELU: return z < 0 ? T(0) : z;  // nan stays nan
+    case LEAKY_RELU: return z > 0 ? z : T(0.01) * z;
+    case SIGMOID: return 1 / (1 + exp_(-z));
+    case TANH: return tanh_(z);
+    case HARDTANH: return z < -1 ? T(-1) : z > 1 ? T(1) : z;
+    case RELU6: return z < 0 ? T(0) : z > 6 ? T(6) : z;
+    default: return z;
+  }
+}
+
+// g ⊙ φ'(z), from a = φ(z): every activation here tells its slope by its value.
+template <class T>
+T pull_back(int activation, T g, T a) {
+  switch (activation) {
+    case RELU: return a <= 0 ? T(0) : g;
+    case LEAKY_RELU: return a > 0 ? g : T(0.01) * g;
+    case SIGMOID: return g * (1 - a) * a;
+    case TANH: return g * (1 - a * a);
+    case HARDTANH: return a <= -1 || a >= 1 ? T(0) : g;
+    case RELU6: return a <= 0 || a >= 6 ? T(0) : g;
+    default: return g;
+  }
+}
+
+// Calls `loop` with the activation as a constant, so that the compiler makes one vector loop for each.
+template <class Loop>
+void for_activation(int activation, Loop loop) {
+  switch (activation) {
+    case RELU: return loop(std::integral_constant<int, RELU>());
+    case LEAKY_RELU: return loop(std::integral_constant<int, LEAKY_RELU>());
+    case SIGMOID: return loop(std::integral_constant<int, SIGMOID>());
+    case TANH: return loop(std::integral_constant<int, TANH>());
+    case HARDTANH: return loop(std::integral_constant<int, HARDTANH>());
+    case RELU6: return loop(std::integral_constant<int, RELU6>());
+    default: return loop(std::integral_constant<int, IDENTITY>());
+  }
+}
+
+template <class T>
+class Worker {
+ public:
+  Worker(const Step& step, int thread, int threads, Barrier& barrier)
+      : step_(step), thread_(thread), threads_(threads), barrier_(barrier), rows_(share(step.rows, thread, threads)) {}
+
+  // Returns this thread's part of the sum of the losses.
+  double run() {
+    read_input();
+    bool together = false;  // whether all threads have finished the layer below
+    for (int l = 0; l < step_.depth; ++l) {
+      const Layer& layer = step_.layers[l];
+      if (layer.by_columns && !together) barrier_.wait(threads_);
+      forward(layer, input(l));
+      together = layer.by_columns;
+      if (together) barrier_.wait(threads_);
+    }
+    const double loss = step_.loss == MSE ? squared_error() : cross_entropy();
+    backward();
+    barrier_.wait(threads_);
+    for (int l = 0; l < step_.depth; ++l) {
+      update_weight(step_.layers[l], input(l));
+      update_bias(step_.layers[l]);
+    }
+    return loss;
+  }
+
+ private:
+  const Step& step_;
+  const int thread_, threads_;
+  Barrier& barrier_;
+  const Range rows_;
+
+  T* input(int l) const { return static_cast<T*>(l ? step_.layers[l - 1].dropped : step_.x); }
+  Layer& last() const { return step_.layers[step_.depth - 1]; }
+
+  void read_input() {
+    const int64_t width = step_.layers[0].fan_in, begin = rows_.begin * width, end = rows_.end * width;
+    T* x = static_cast<T*>(step_.x);
+    const T *from = static_cast<const T*>(step_.input), *mask = static_cast<const T*>(step_.input_mask);
+    if (step_.pixels)
+      for (int64_t i = begin; i < end; ++i) x[i] = T(step_.pixels[i]) / 255;
+    if (!mask) return;
+    if (step_.pixels) from = x;
+    for (int64_t i = begin; i < end; ++i) x[i] = from[i] * mask[i];
+  }
+
+  // a = φ(x Wᵀ + b)
+  void forward(const Layer& layer, const T* x) {
+    const Range rows = layer.by_columns ? Range{0, step_.rows} : rows_;
+    const Range outs = layer.by_columns ? share(layer.fan_out, thread_, threads_) : Range{0, layer.fan_out};
+    const int in = layer.fan_in, out = layer.fan_out;
+    T *a = static_cast<T*>(layer.a), *dropped = static_cast<T*>(layer.dropped);
+    const T *bias = static_cast<const T*>(layer.bias), *mask = static_cast<const T*>(layer.mask);
+    gemm<T>('N', 'T', rows.size(), outs.size(), in, 1, x + int64_t(rows.begin) * in, in,
+            static_cast<const T*>(layer.weight) + int64_t(outs.begin) * in, in, 0,
+            a + int64_t(rows.begin) * out + outs.begin, out);
+    for_activation(layer.activation, [&](auto phi) {
+      for (int r = rows.begin; r < rows.end; ++r) {
+        T* row = a + int64_t(r) * out;
+        if (bias)
+          for (int o = outs.begin; o < outs.end; ++o) row[o] = activate<T>(phi, row[o] + bias[o]);
+        else
+          for (int o = outs.begin; o < outs.end; ++o) row[o] = activate<T>(phi, row[o]);
+        if (mask)
+          for (int64_t i = int64_t(r) * out + outs.begin; i < int64_t(r) * out + outs.end; ++i)
+            dropped[i] = a[i] * mask[i];
+      }
+    });
+  }
+
+  // e = log Σ exp(z) − z_t and δ = softmax(z) − onehot(t), the largest logit subtracted first
+  double cross_entropy() {
+    const int classes = last().fan_out;
+    const int64_t* labels = static_cast<const int64_t*>(step_.target);
+    const T* logits = static_cast<const T*>(last().a);
+    T* delta = static_cast<T*>(last().delta);
+    for (int r = rows_.begin; r < rows_.end; ++r) {
+      const T* z = logits + int64_t(r) * classes;
+      T* p = delta + int64_t(r) * classes;
+      T top = z[0];
+      for (int o = 1; o < classes; ++o) top = std::max(top, z[o]);
+      for (int o = 0; o < classes; ++o) p[o] = z[o] - top;
+    }
+    double loss = 0;
+    for (int r = rows_.begin; r < rows_.end; ++r) loss -= delta[int64_t(r) * classes + labels[r]];
+    for (int64_t i = int64_t(rows_.begin) * classes; i < int64_t(rows_.end) * classes; ++i) delta[i] = exp_(delta[i]);
+    for (int r = rows_.begin; r < rows_.end; ++r) {
+      T* p = delta + int64_t(r) * classes;
+      T sum = 0;
+      for (int o = 0; o < classes; ++o) sum += p[o];
+      for (int o = 0; o < classes; ++o) p[o] /= sum;
+      p[labels[r]] -= 1;
+      loss += std::log(sum);
+    }
+    return loss;
+  }
+
+  // e = ½ |a − t|² and e' = a − t
+  double squared_error() {
+    const T *a = static_cast<const T*>(last().a), *target = static_cast<const T*>(step_.target);
+    T* delta = static_cast<T*>(last().delta);
+    double loss = 0;
+    for (int64_t i = int64_t(rows_.begin) * last().fan_out; i < int64_t(rows_.end) * last().fan_out; ++i) {
+      delta[i] = a[i] - target[i];
+      loss += 0.5 * double(delta[i]) * double(delta[i]);
+    }
+    return loss;
+  }
+
+  // δ_L = e' ⊙ φ'(z_L), δ_l = (δ_{l+1} W_{l+1}) ⊙ φ'(z_l)
+  void backward() {
+    for (int l = step_.depth - 1; l >= 0; --l) {
+      const Layer& layer = step_.layers[l];
+      const int64_t begin = int64_t(rows_.begin) * layer.fan_out, end = int64_t(rows_.end) * layer.fan_out;
+      T* delta = static_cast<T*>(layer.delta);
+      if (!delta) return;  // nothing below is trained
+      if (l < step_.depth - 1) {
+        const Layer& above = step_.layers[l + 1];
+        gemm<T>('N', 'N', rows_.size(), above.fan_in, above.fan_out, 1,
+                static_cast<const T*>(above.delta) + int64_t(rows_.begin) * above.fan_out, above.fan_out,
+                static_cast<const T*>(above.weight), above.fan_in, 0, delta + begin, layer.fan_out);
+        if (const T* mask = static_cast<const T*>(layer.mask))
+          for (int64_t i = begin; i < end; ++i) delta[i] *= mask[i];
+      }
+      const T* a = static_cast<const T*>(layer.a);
+      if (layer.activation == IDENTITY) continue;
+      for_activation(layer.activation, [&](auto phi) {
+        for (int64_t i = begin; i < end; ++i) delta[i] = pull_back<T>(phi, delta[i], a[i]);
+      });
+    }
+  }
+
+  static void before(const Descent& descent, T* value, T* into, int64_t begin, int64_t end) {
+    const T ahead = T(descent.ahead), fade = T(descent.fade), decay = T(descent.decay);
+    if (ahead != 0)
+      for (int64_t i = begin; i < end; ++i) value[i] += ahead * into[i];
+    if (decay != 0)
+      for (int64_t i = begin; i < end; ++i) into[i] = fade * into[i] + decay * value[i];
+  }
+
+  static void after(const Descent& descent, T* value, const T* into, int64_t begin, int64_t end) {
+    const T rate = T(descent.rate);
+    if (rate != 0)
+      for (int64_t i = begin; i < end; ++i) value[i] -= rate * into[i];
+  }
+
+  // δᵀ a of this thread's outputs, into the weight, its velocity or its gradient
+  void update_weight(const Layer& layer, const T* x) {
+    const Update& update = layer.weight_update;
+    if (!update.into) return;
+    const Range outs = share(layer.fan_out, thread_, threads_);
+    const int64_t begin = int64_t(outs.begin) * layer.fan_in, end = int64_t(outs.end) * layer.fan_in;
+    T *value = static_cast<T*>(update.value), *into = static_cast<T*>(update.into);
+    before(*update.descent, value, into, begin, end);
+    gemm<T>('T', 'N', outs.size(), layer.fan_in, step_.rows, T(update.descent->alpha),
+            static_cast<const T*>(layer.delta) + outs.begin, layer.fan_out, x, layer.fan_in, T(update.descent->beta),
+            into + begin, layer.fan_in);
+    after(*update.descent, value, into, begin, end);
+  }
+
+  void update_bias(const Layer& layer) {
+    const Update& update = layer.bias_update;
+    if (!update.into) return;
+    const Range outs = share(layer.fan_out, thread_, threads_);
+    T *value = static_cast<T*>(update.value), *into = static_cast<T*>(update.into);
+    before(*update.descent, value, into, outs.begin, outs.end);
+    const T* delta = static_cast<const T*>(layer.delta);
+    constexpr int BLOCK = 256;  // sums that stay in the first-level cache
+    for (int o0 = outs.begin; o0 < outs.end; o0 += BLOCK) {
+      const int width = std::min(BLOCK, outs.end - o0);
+      T sum[BLOCK] = {};
+      for (int r = 0; r < step_.rows; ++r)
+        for (int o = 0; o < width; ++o) sum[o] += delta[int64_t(r) * layer.fan_out + o0 + o];
+      const T alpha = T(update.descent->alpha), beta = T(update.descent->beta);
+      for (int o = 0; o < width; ++o) into[o0 + o] = (beta == 0 ? T(0) : beta * into[o0 + o]) + alpha * sum[o];
+    }
+    after(*update.descent, value, into, outs.begin, outs.end);
+  }
+};
+
+// Returns -1, or the first row whose label is no class; nothing has been changed then.
+template <class T>
+int take(const Step& step) {
+  if (step.loss == CROSS_ENTROPY)
+    for (int r = 0; r < step.rows; ++r) {
+      const int64_t label = static_cast<const int64_t*>(step.target)[r];
+      if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
+    }
+  Barrier barrier;
+  double loss = 0;
+  if (step.threads == 1) {
+    loss = Worker<T>(step, 0, 1, barrier).run();
+  } else {
+    constexpr int CACHE_LINE = 8;  // doubles; each thread writes to one of its own
+    std::vector<double> parts(step.threads * CACHE_LINE);
+#pragma omp parallel num_threads(step.threads)
+    {
+      const int thread = omp_get_thread_num();  // of as many as OpenMP gives, which may be fewer
+      parts[thread * CACHE_LINE] = Worker<T>(step, thread, omp_get_num_threads(), barrier).run();
+    }
+    for (double part : parts) loss += part;
+  }
+  *static_cast<T*>(step.result) = T(loss / step.rows);
+  return -1;
+}
+
+}  // namespace
+
+extern "C" {
+int step_float32(const Step* step) { return take<float>(*step); }
+int step_float64(const Step* step) { return take<double>(*step); }
+}

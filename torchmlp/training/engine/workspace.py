@@ -1,0 +1,90 @@
+"""The buffers that a step over so many rows works in: activations, deltas, and nothing else."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torchmlp.kernels.activations import ACTIVATIONS
+from torchmlp.nn.mlp import MLP
+
+
+@dataclass
+class LayerBuffers:
+    """One layer's parameters, without autograd, and what a step computes of it.
+
+    Attributes:
+        weight: (fan_out, fan_in), bias: (fan_out,) or None; the model's own memory.
+        activation: its name.
+        z: (rows, fan_out), the pre-activation; `a` itself where φ' is a function of a.
+        a: (rows, fan_out), φ(z).
+        mask: dropout's, or None.
+        dropped: a ⊙ mask, what the next layer reads; `a` itself without dropout.
+        delta: ∂e/∂z, per sample; None below the lowest layer that is trained.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str
+    z: Tensor
+    a: Tensor
+    mask: Tensor | None
+    dropped: Tensor
+    delta: Tensor | None
+
+    def __post_init__(self) -> None:
+        self.weight_t = self.weight.t()
+        self.delta_t = None if self.delta is None else self.delta.t()
+
+
+class Workspace:
+    """What a step over `rows` samples needs, allocated once.
+
+    Args:
+        model: gives the layers; its parameters are used where they lie.
+        rows: samples in a batch.
+        is_pixels: whether the inputs are uint8, 0..255, to be scaled to 0..1.
+        lowest: index of the lowest layer that is trained; no delta is kept below.
+    """
+
+    def __init__(self, model: MLP, rows: int, lowest: int, *, is_pixels: bool) -> None:
+        self.rows, self.lowest, self.is_pixels = rows, lowest, is_pixels
+        weights, biases, activations = model.weights, model.biases, model.activations
+        like = weights[0].detach()
+        hidden_rate, input_rate = (
+            (model.dropout, model.input_dropout) if model.training else (0.0, 0.0)
+        )
+        self.rates = (input_rate, hidden_rate)
+        self.input_mask = like.new_empty(rows, model.in_features) if input_rate else None
+        has_copy = is_pixels or input_rate
+        self.x = like.new_empty(rows, model.in_features) if has_copy else None
+        self.ones = like.new_ones(rows)
+        self.layers: list[LayerBuffers] = []
+        last = len(weights) - 1
+        for k, (weight, bias, activation) in enumerate(
+            zip(weights, biases, activations, strict=True)
+        ):
+            a = like.new_empty(rows, weight.shape[0])
+            is_dropped = hidden_rate and k < last
+            self.layers.append(
+                LayerBuffers(
+                    weight=weight.detach(),
+                    bias=None if bias is None else bias.detach(),
+                    activation=activation,
+                    z=torch.empty_like(a) if ACTIVATIONS[activation].reads == "z" else a,
+                    a=a,
+                    mask=torch.empty_like(a) if is_dropped else None,
+                    dropped=torch.empty_like(a) if is_dropped else a,
+                    delta=torch.empty_like(a) if k >= lowest else None,
+                )
+            )
+
+    def draw_masks(self) -> None:
+        """Draw dropout's masks, in the order and from the generator that `MLP.forward` does."""
+        input_rate, hidden_rate = self.rates
+        if self.input_mask is not None:
+            self.input_mask.bernoulli_(1 - input_rate).div_(1 - input_rate)
+        if hidden_rate:
+            for layer in self.layers[:-1]:
+                assert layer.mask is not None
+                layer.mask.bernoulli_(1 - hidden_rate).div_(1 - hidden_rate)

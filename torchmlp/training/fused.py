@@ -1,0 +1,105 @@
+"""Which training steps of a `Classifier` under Lightning need autograd, and those that do not."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine import Engine, why_not
+from torchmlp.training.lightning import pl
+
+# Hooks that are shown gradients, or a step that is not taken; the engine has neither.
+SHOWN_GRADIENTS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
+OWN_TRAINING = (
+    *("forward", "training_step", "backward", "optimizer_step"),
+    *("configure_gradient_clipping", "optimizer_zero_grad", "on_before_zero_grad"),
+)
+PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true")
+
+
+class FusedTraining:
+    """The training of an MLP with a loss by name, by the engine, with its figures kept as tensors.
+
+    Nothing waits for the device: losses and counts are added up where they are, and handed out when
+    a row is logged.
+
+    Args:
+        mlp: the network, on its device.
+        loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
+        optimizer: over its parameters.
+    """
+
+    def __init__(self, mlp: MLP, loss: str, optimizer: torch.optim.Optimizer) -> None:
+        self.engine = Engine(mlp, loss, optimizer)
+        self.loss = loss
+        self.sums: Tensor | None = None  # of losses, of right answers
+        self.count = 0
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Train on a batch of images and labels; the mean loss before the step."""
+        images, labels = batch
+        target = labels
+        if self.loss != "cross_entropy":
+            mlp = self.engine.model
+            target = one_hot(labels, mlp.out_features).to(mlp.weights[0].dtype)
+        if images.dtype != torch.uint8:
+            images = images.flatten(1).to(self.engine.model.weights[0].dtype)
+        loss = self.engine.step(images, target)
+        right = (self.engine.output.argmax(-1) == labels).sum()
+        if self.sums is None:
+            self.sums = torch.zeros(2, dtype=torch.float64, device=loss.device)
+        self.sums[0] += loss * len(labels)
+        self.sums[1] += right
+        self.count += len(labels)
+        return loss
+
+    def take_means(self) -> tuple[Tensor, Tensor, int]:
+        """Mean loss, accuracy and number of the images since the last call, which starts anew."""
+        assert self.sums is not None
+        loss, right = (self.sums / self.count).float()
+        count, self.sums, self.count = self.count, None, 0
+        return loss, right, count
+
+
+def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]) -> str:
+    """What in a run keeps the engine from training the `mlp` of `module`; "" where nothing does.
+
+    Args:
+        module: has `mlp` and `loss`.
+        trainer: about to train, optimizers made.
+        own: the class whose `forward` and `training_step` the engine stands for.
+    """
+    return next(_reasons(module, trainer, own), "") or why_not(
+        module.mlp, module.loss, trainer.optimizers[0]
+    )
+
+
+def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterator[str]:
+    on_one_device = isinstance(trainer.strategy, pl.strategies.SingleDeviceStrategy)
+    if trainer.world_size > 1 or not on_one_device:
+        yield f"{trainer.world_size} processes average their gradients"
+    if trainer.precision not in PRECISIONS:
+        yield f"precision {trainer.precision} casts between layers"
+    if trainer.accumulate_grad_batches != 1:
+        yield f"accumulate_grad_batches={trainer.accumulate_grad_batches} adds gradients up"
+    if trainer.gradient_clip_val:
+        yield f"gradient_clip_val={trainer.gradient_clip_val} reads the gradients"
+    if trainer._detect_anomaly:  # noqa: SLF001
+        yield "detect_anomaly looks at autograd"
+    if len(trainer.optimizers) != 1:
+        yield f"{len(trainer.optimizers)} optimizers"
+    if len(list(module.parameters())) != len(list(module.mlp.parameters())):
+        yield "the module has parameters beside its network's"
+    callbacks: list[pl.Callback] = trainer.callbacks
+    yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
+    for callback in callbacks:
+        yield from _overridden(callback, pl.Callback, SHOWN_GRADIENTS)
+
+
+def _overridden(watcher: Any, base: type, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if getattr(type(watcher), name) is not getattr(base, name):
+            yield f"{type(watcher).__name__}.{name} is its own, and the engine does not call it"
