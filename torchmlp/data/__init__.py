@@ -1,4 +1,4 @@
-"""Data sets in memory (torchvision's, and the digits that ship here) and minibatches of them."""
+"""Data sets in memory (torchvision's, and the digits that ship here) or in files; minibatches."""
 
 from torchmlp.data.batches import Batches
 from torchmlp.data.embedded import read_embedded
@@ -7,8 +7,10 @@ from torchmlp.data.images import Images
 from torchmlp.data.labels import check_labels
 from torchmlp.data.loading import load_images, prepare_images
 from torchmlp.data.pixels import scale_pixels
+from torchmlp.data.shards import write_shards
 from torchmlp.data.shift import shift_images
 from torchmlp.data.split import split_validation
+from torchmlp.data.streaming import StreamingBatches
 from torchmlp.data.torchvision_repair import import_torchvision
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "DataError",
     "EmbeddedDataWarning",
     "Images",
+    "StreamingBatches",
     "check_labels",
     "import_torchvision",
     "load_images",
@@ -24,4 +27,5 @@ __all__ = [
     "scale_pixels",
     "shift_images",
     "split_validation",
+    "write_shards",
 ]

@@ -1,0 +1,353 @@
+"""Files of samples of which a few rows are read at a time."""
+
+import gzip
+import math
+import secrets
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from torchmlp.data.errors import DataError
+
+# An .npz file, or the two IDX files of inputs and of targets.
+ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
+
+_CHUNK = 1 << 20
+# Nothing that gzip packs gets smaller: https://zlib.net/zlib_tech.html. Beyond, a header is wrong.
+_MAX_RATIO = 1032
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error)
+_IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, whose first axis counts samples.
+
+    Attributes:
+        path: the file.
+        member: the array's file in an .npz archive; None for an IDX file.
+        packed: whether it is compressed, so that only all of it can be read.
+        start: bytes before the first row; where packed, after unpacking.
+        dtype: as stored, big-endian perhaps.
+        shape: samples first.
+    """
+
+    path: Path
+    member: str | None
+    packed: bool
+    start: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def read(self, rows: Int64[np.ndarray, " n"]) -> Shaped[np.ndarray, "n ..."]:
+        """These rows, given in ascending order, of an array that is not packed.
+
+        Raises:
+            DataError: when the file cannot be read, or is shorter than it was.
+        """
+        # Not np.memmap: the pages it touches count as this process's memory while they are cached.
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        bytes_per_row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        # A run of neighbours is one read.
+        bounds = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        with _faults(self.path), self.path.open("rb") as file:
+            for first, last in pairwise(bounds):
+                file.seek(self.start + int(rows[first]) * bytes_per_row)
+                _fill(values[first:last], file)
+        return values
+
+    def load(self) -> Shaped[np.ndarray, "n ..."]:
+        """All of the array; a packed one is compared with its archive's checksum.
+
+        Raises:
+            DataError: when the file cannot be read, is damaged, or holds more or less than it says.
+        """
+        if not self.packed:
+            return self.read(np.arange(self.shape[0]))
+        with _faults(self.path), _stream(self.path, self.member, packed=True) as file:
+            file.read(self.start)
+            values = np.empty(self.shape, self.dtype)
+            _fill(values, file)
+            # The checksum is looked at where the file ends.
+            if file.read(1):
+                raise EOFError(f"there is more in it than an array of shape {self.shape}")
+        return values
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part of a data set: inputs and as many targets."""
+
+    inputs: StoredArray
+    targets: StoredArray
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    @property
+    def packed(self) -> bool:
+        """Whether it can only be read whole."""
+        return self.inputs.packed or self.targets.packed
+
+    def empty(self, count: int) -> tuple[Shaped[np.ndarray, "n ..."], Int64[np.ndarray, " n"]]:
+        """Arrays for `count` samples like these."""
+        dtype = self.inputs.dtype.newbyteorder("=")
+        return np.empty((count, *self.inputs.shape[1:]), dtype), np.empty(count, np.int64)
+
+
+class ShardReader:
+    """Reads rows of shards; of packed ones it keeps the last in memory."""
+
+    def __init__(self) -> None:
+        self._shard: Shard | None = None
+        self._unpacked: tuple[np.ndarray, ...] = ()
+
+    def read(
+        self, shard: Shard, rows: Int64[np.ndarray, " n"]
+    ) -> tuple[Shaped[np.ndarray, "n ..."], Shaped[np.ndarray, " n"]]:
+        """Inputs and targets of these rows, given in ascending order.
+
+        Raises:
+            DataError: when a file cannot be read or is damaged, or an input is not finite.
+        """
+        if not shard.packed:
+            inputs, targets = shard.inputs.read(rows), shard.targets.read(rows)
+        else:
+            if shard is not self._shard:
+                self._unpacked = ()  # before, not after: one in memory, not two
+                self._unpacked = (shard.inputs.load(), shard.targets.load())
+                self._shard = shard
+            inputs, targets = (array[rows] for array in self._unpacked)
+        if inputs.dtype.kind == "f" and not (finite := np.isfinite(inputs)).all():
+            sample, *position = (int(axis[0]) for axis in np.nonzero(~finite))
+            raise DataError(
+                f"{shard.inputs.path}: sample {rows[sample]} holds "
+                f"{inputs[(sample, *position)]}, expected finite values.\n"
+                "Way out: correct or leave out such samples."
+            )
+        return inputs, targets
+
+
+def open_shard(files: ShardFiles) -> Shard:
+    """Reads and checks the headers of a shard.
+
+    Args:
+        files: an .npz file that holds `inputs` and `targets`, or the pair (inputs, targets) of IDX
+            files, MNIST's format, each raw or gzip'ed.
+
+    Raises:
+        DataError: when a file is missing or damaged, or its arrays are not what training takes.
+        ValueError: when `files` is neither one file nor two.
+    """
+    if isinstance(files, str | PathLike):
+        shard = Shard(_npz_array(Path(files), "inputs"), _npz_array(Path(files), "targets"))
+    elif len(files) == 2:  # noqa: PLR2004  the pair
+        shard = Shard(_idx_array(Path(files[0])), _idx_array(Path(files[1])))
+    else:
+        raise ValueError(f"shard {files!r}: expected an .npz file or a pair of IDX files")
+    for array, role in ((shard.inputs, "inputs"), (shard.targets, "targets")):
+        _check(str(array.path), role, array.dtype, array.shape)
+    if len(shard) != shard.targets.shape[0]:
+        raise DataError(
+            f"{shard.targets.path} holds {shard.targets.shape[0]} targets for the {len(shard)} "
+            f"inputs in {shard.inputs.path}, expected one target per input.\n"
+            "Way out: name files that belong together."
+        )
+    return shard
+
+
+def check_alike(shard: Shard, other: Shard) -> None:
+    """Checks that samples of two shards can stand in one batch.
+
+    Raises:
+        DataError: when their inputs differ in shape or dtype.
+    """
+    one, first = shard.inputs, other.inputs
+    if one.shape[1:] != first.shape[1:] or one.dtype.newbyteorder("=") != first.dtype.newbyteorder(
+        "="
+    ):
+        raise DataError(
+            f"{one.path} holds samples of shape {one.shape[1:]} and {one.dtype}, expected "
+            f"{first.shape[1:]} and {first.dtype} as in {first.path}.\n"
+            "Way out: write the shards alike, or leave one out."
+        )
+
+
+def write_shards(
+    inputs: Tensor | np.ndarray,
+    targets: Tensor | np.ndarray,
+    folder: str | PathLike[str],
+    samples_per_shard: int,
+) -> list[Path]:
+    """Writes samples as uncompressed .npz shards, in order.
+
+    The folder gets its name when all of them are complete: a run that ends early leaves nothing.
+
+    Args:
+        inputs: one sample per row; uint8 or floating. Of an np.memmap one shard is read at a time.
+        targets: as many class indices.
+        folder: one that does not exist yet, or is empty.
+        samples_per_shard: the last shard may hold fewer. Ten thousand images are a good size.
+
+    Returns:
+        The files, in order: shard-00000.npz and so on.
+
+    Raises:
+        ValueError: when the folder holds something, there are no samples, inputs and targets
+            differ in number, or `samples_per_shard` is below 1.
+        DataError: when the arrays are not what `StreamingBatches` reads.
+    """
+    folder = Path(folder).resolve()
+    inputs, targets = np.asanyarray(inputs), np.asanyarray(targets)
+    if samples_per_shard < 1:
+        raise ValueError(f"write_shards: samples_per_shard={samples_per_shard}, expected 1 or more")
+    _check("write_shards", "inputs", inputs.dtype, inputs.shape)
+    _check("write_shards", "targets", targets.dtype, targets.shape)
+    if len(inputs) != len(targets) or len(inputs) == 0:
+        raise ValueError(
+            f"write_shards: {len(inputs)} inputs and {len(targets)} targets; "
+            "expected one target per input, and at least one"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"write_shards: {folder} is not empty; name a new folder")
+    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
+    part.mkdir(parents=True)
+    names: list[str] = []
+    try:
+        for first in range(0, len(inputs), samples_per_shard):
+            names.append(f"shard-{len(names):05}.npz")
+            rows = slice(first, first + samples_per_shard)
+            # C order: by columns, a row would be scattered over the file.
+            samples = np.ascontiguousarray(inputs[rows])
+            np.savez(part / names[-1], inputs=samples, targets=targets[rows])
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+def _npz_array(path: Path, name: str) -> StoredArray:
+    member = f"{name}.npy"
+    with _faults(path), zipfile.ZipFile(path) as archive:
+        if member not in archive.namelist():
+            found = ", ".join(entry.removesuffix(".npy") for entry in archive.namelist())
+            raise DataError(
+                f"{path} holds {found or 'nothing'}, expected arrays named inputs and targets.\n"
+                "Way out: write it with write_shards, or np.savez(file, inputs=..., targets=...)."
+            )
+        info = archive.getinfo(member)
+        with archive.open(info) as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, by_columns, dtype = read_header(file)
+            start = file.tell()
+        if by_columns and len(shape) > 1:
+            raise ValueError(f"{name} are stored by columns; write np.ascontiguousarray({name})")
+        _check_size(info.file_size, start, dtype, shape)
+    packed = info.compress_type != zipfile.ZIP_STORED
+    if not packed:
+        # The member follows its local header: 30 bytes, its name, and what else the writer put in.
+        with _faults(path), path.open("rb") as raw:
+            raw.seek(info.header_offset + 26)
+            start += info.header_offset + 30 + sum(struct.unpack("<HH", raw.read(4)))
+    return StoredArray(path, member, packed, start, dtype, shape)
+
+
+def _idx_array(path: Path) -> StoredArray:
+    with _faults(path):
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with _stream(path, None, packed=packed) as file:
+            magic = file.read(4)
+            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:  # noqa: PLR2004
+                raise ValueError(
+                    f"it begins with the bytes {magic.hex(' ') or '(none)'}, expected an IDX file's"
+                    " 00 00, type code and number of dimensions"
+                )
+            dtype, rank = np.dtype(_IDX_DTYPES[magic[2]]), magic[3]
+            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
+        size = path.stat().st_size
+        if not packed:
+            _check_size(size, 4 + 4 * rank, dtype, shape)
+        elif math.prod(shape) * dtype.itemsize > _MAX_RATIO * size:
+            raise EOFError(f"{size} bytes are too few for an array of shape {shape}")
+    return StoredArray(path, None, packed, 4 + 4 * rank, dtype, shape)
+
+
+def _check_size(found: int, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    expected = start + math.prod(shape) * dtype.itemsize
+    if found != expected:
+        raise EOFError(f"{found} bytes, expected {expected} for {dtype} of shape {shape}")
+
+
+def _check(where: str, role: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Whether training takes such an array for inputs, or for targets."""
+    if role == "inputs":
+        expected = "uint8 pixels or floating values, one sample per row"
+        native = dtype.newbyteorder("=")
+        right = len(shape) > 0 and native in (np.uint8, np.float16, np.float32, np.float64)
+    else:
+        expected = "class indices: integers, one per sample"
+        right = len(shape) == 1 and dtype.kind in "iu" and np.can_cast(dtype, np.int64)
+    if not right:
+        raise DataError(
+            f"{where}: {role} are {dtype} of shape {shape}, expected {expected}.\n"
+            "Way out: convert them, and write them again."
+        )
+
+
+@contextmanager
+def _stream(path: Path, member: str | None, *, packed: bool) -> Iterator[BufferedIOBase]:
+    """The bytes of an array, header first, unpacked."""
+    if member is not None:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            yield file  # type: ignore[misc]  # typeshed says IO; a ZipExtFile is one
+    else:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            yield file
+
+
+def _fill(values: np.ndarray, file: BufferedIOBase) -> None:
+    """Reads the next bytes into an array, a chunk at a time: unpackers make a copy of each."""
+    content = values.reshape(-1).view(np.uint8)
+    for first in range(0, len(content), _CHUNK):
+        target = content[first : first + _CHUNK].data
+        while target:
+            count = file.readinto(target)
+            if not count:
+                raise EOFError(f"the file ends early, within an array of {len(content)} bytes")
+            target = target[count:]
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Says of every way a file can fail which file it is, and what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing.\nWay out: correct the list of shards.") from error
+    except DataError:
+        raise
+    # RuntimeError is what zipfile raises for settings that it cannot read.
+    except (OSError, EOFError, ValueError, RuntimeError, *_DAMAGE) as error:
+        raise DataError(
+            f"{path} cannot be read, or is damaged: {error}.\n"
+            "Way out: write or download it again, or leave it out. A shard is an .npz file "
+            "or a pair of IDX files, (inputs, targets)."
+        ) from error
