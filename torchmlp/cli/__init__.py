@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before it is known that something will be run."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -27,12 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["verify"]:
             from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 
+            _collect_again()
             return verify(words[1:])
         words = rewrite(words)
         # Lightning's launcher for several devices starts sys.argv again.
         sys.argv[1:] = words
+        from torchmlp.cli.early import check  # noqa: PLC0415  needs yaml, which `verify` does not
+
+        check(words)
         from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
 
+        _collect_again()
         return run(words)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -43,3 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone: no one is left to tell
         return FAILED
+
+
+def _collect_again() -> None:
+    """Switch the garbage collector on, where train.py has switched it off for the imports.
+
+    What they have made stays to the end: the collector need not look at it, here or at the exit.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()

@@ -25,7 +25,7 @@ def explain(message: str, options: Iterable[str], classes: Mapping[str, Iterable
         r"does not accept option '(\w+)",
     ):
         if found := re.search(unknown, message):
-            return _unknown_option(found[1], options)
+            return unknown_option(found[1], options)
     key = (re.findall(r'[Pp]arser key "([\w.]+)"', message) or [""])[-1]
     value = (re.findall(r"(?:Got value|Given value): (.*)", message) or [""])[-1].strip()
     if key in classes and "import path" in message:
@@ -61,7 +61,7 @@ def short(message: str, lines: int = 3) -> str:
     return "\n".join(line[:300] for line in kept[:lines])
 
 
-def _unknown_option(name: str, options: Iterable[str]) -> str:
+def unknown_option(name: str, options: Iterable[str]) -> str:
     """The message for an option nobody knows, with the nearest there is.
 
     `--max_steps` is as near to `--trainer.max_steps` as can be: the last part of the name counts.

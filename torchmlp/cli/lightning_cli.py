@@ -105,6 +105,14 @@ class CommandLine(LightningCLI):
         """A parser that takes no abbreviations: `--trainer.max_epoch` is a mistake."""
         return super().init_parser(allow_abbrev=False, **kwargs)
 
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        # The other commands' arguments are not asked for, and take as long as this one's.
+        if subcommand != sys.argv[1]:
+            return self.init_parser(**kwargs)
+        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The defaults, and the stopping conditions under `--stop`."""
         parser.add_lightning_class_args(Stopping, "stop")
@@ -183,10 +191,8 @@ class CommandLine(LightningCLI):
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if given["enable_model_summary"] is not False:
             callbacks.append(pl.callbacks.RichModelSummary(max_depth=3))
-        plugins = given["plugins"] or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
-        kwargs["plugins"] = [*plugins, WholeCheckpointIO()]
-        kwargs["callbacks"] = [*(given["callbacks"] or []), *callbacks]
+        kwargs["plugins"] = [*_as_list(given["plugins"]), WholeCheckpointIO()]
+        kwargs["callbacks"] = [*_as_list(given["callbacks"]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
     def fit(self, **arguments: Any) -> None:
@@ -257,6 +263,11 @@ class CommandLine(LightningCLI):
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:
             say(line)
+
+
+def _as_list(one_or_more: Any) -> list[Any]:
+    """What Lightning takes alone or in a list, as a list."""
+    return one_or_more if isinstance(one_or_more, list) else [one_or_more] if one_or_more else []
 
 
 def _listed(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from torchmlp.data.torchvision_repair import import_torchvision
 
 
 def read_full(dataset: str, root: Path) -> Images:
-    """Reads a data set's files, which `prepare_files` has verified, with torchvision's readers."""
+    """Reads a data set's files, which `prepare_files` has verified."""
     read = _read_usps if dataset == "usps" else _read_idx
     train_images, train_labels, test_images, test_labels = read(dataset, root)
     return Images(
@@ -26,16 +27,24 @@ def read_full(dataset: str, root: Path) -> Images:
 
 def _read_idx(dataset: str, root: Path) -> list[Tensor]:
     """Training images and labels, test images and labels of the MNIST family."""
-    # Not the class MNIST: where its older versions left a processed/ folder, it reads that instead.
-    reader = import_torchvision().datasets.mnist
-    paths = [str(raw.path) for archive in archives(dataset, root) for raw in archive.raw_files]
-    readers = [reader.read_image_file, reader.read_label_file] * 2
-    tensors: list[Tensor] = [read(path) for read, path in zip(readers, paths, strict=True)]
+    # Not torchvision's class MNIST, which reads the processed/ folder that its older versions left.
+    paths = [raw.path for archive in archives(dataset, root) for raw in archive.raw_files]
+    tensors = [_read_idx_file(path) for path in paths]
+    tensors[1::2] = [labels.long() for labels in tensors[1::2]]
     if dataset.startswith("emnist_"):  # EMNIST's images lie on their sides
         tensors[0::2] = [images.transpose(1, 2).contiguous() for images in tensors[0::2]]
     if dataset == "emnist_letters":  # a is 1 in the file
         tensors[1::2] = [labels - 1 for labels in tensors[1::2]]
     return tensors
+
+
+def _read_idx_file(path: Path) -> Tensor:
+    """The bytes of an IDX file in their shape: two zeros, the type (8: uint8), the rank, sizes."""
+    with path.open("rb") as file:
+        rank = file.read(4)[3]
+        shape = np.fromfile(file, ">i4", rank)
+        # Straight to its place: torchvision's reader copies the 47 MB of MNIST once more.
+        return torch.from_numpy(np.fromfile(file, np.uint8).reshape(shape))
 
 
 def _read_usps(_dataset: str, root: Path) -> list[Tensor]:

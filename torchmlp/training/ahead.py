@@ -9,6 +9,7 @@ which something happens (a log row, validation, the end of an epoch or of the ru
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -43,6 +44,8 @@ class BatchesAhead:
         self.finite = [c for c in _callbacks(trainer) if isinstance(c, StopWhenNotFinite)]
         self.every = [n for n in (trainer.log_every_n_steps, *_checkpoints(trainer)) if n]
         self.loop: Any = trainer.fit_loop.epoch_loop
+        self.transfers = _transfers(trainer)
+        self.has_plateaus = any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs)
         if not _is_watched(trainer):
             self.loop.advance = self._advance
 
@@ -79,8 +82,8 @@ class BatchesAhead:
         module = trainer.lightning_module
         batch, _, _ = next(data_fetcher)
         batch = trainer.precision_plugin.convert_input(batch)
-        batch = module._on_before_batch_transfer(batch, dataloader_idx=0)  # noqa: SLF001
-        batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+        for transfer in self.transfers:
+            batch = transfer(batch)
         progress = loop.batch_progress
         progress.is_last_batch = False
         progress.increment_ready()
@@ -97,8 +100,25 @@ class BatchesAhead:
         for callback in self.finite:
             callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
         progress.increment_completed()
-        loop.update_lr_schedulers("step", update_plateau_schedulers=True)
+        if self.has_plateaus:
+            loop.update_lr_schedulers("step", update_plateau_schedulers=True)
         loop._batches_that_stepped += 1  # noqa: SLF001
+
+
+def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:
+    """The way of a batch to the device: of Lightning's hooks, on a CPU, those that do anything."""
+    if trainer.strategy.root_device.type != "cpu":
+        return [
+            partial(trainer.lightning_module._on_before_batch_transfer, dataloader_idx=0),  # noqa: SLF001
+            partial(trainer.strategy.batch_to_device, dataloader_idx=0),
+        ]
+    hooks = []
+    for name in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
+        owner = trainer._data_connector._datahook_selector.get_instance(name)  # noqa: SLF001
+        if getattr(type(owner), name) is not getattr(pl.core.hooks.DataHooks, name):
+            device = {"device": trainer.strategy.root_device} if "to_device" in name else {}
+            hooks.append(partial(getattr(owner, name), dataloader_idx=0, **device))
+    return hooks
 
 
 def _callbacks(trainer: Any) -> list[pl.Callback]:

@@ -1,5 +1,6 @@
 """A loss that is nan or infinite ends the run: every later step would be computed from it."""
 
+import math
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class StopWhenNotFinite(pl.Callback):
         seldom = loss.device.type != "cpu" and batch_idx % LOOK_EVERY != 0
         if seldom and not trainer.is_last_batch:
             return
-        if bool(torch.isfinite(loss).all()):
+        if math.isfinite(float(loss)) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
             return
         inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
         sick_input = isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all())

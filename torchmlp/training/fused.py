@@ -35,8 +35,9 @@ class FusedTraining:
     def __init__(self, mlp: MLP, loss: str, optimizer: torch.optim.Optimizer) -> None:
         self.engine = Engine(mlp, loss, optimizer)
         self.loss = loss
-        self.sums: Tensor | None = None  # of losses, of right answers
-        self.count = 0
+        self._losses: list[Tensor] = []
+        self._counts: list[int] = []
+        self._right: int | Tensor = 0
 
     def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Train on a batch of images and labels; the mean loss before the step."""
@@ -48,20 +49,18 @@ class FusedTraining:
         if images.dtype != torch.uint8:
             images = images.flatten(1).to(self.engine.model.weights[0].dtype)
         loss = self.engine.step(images, target)
-        right = (self.engine.output.argmax(-1) == labels).sum()
-        if self.sums is None:
-            self.sums = torch.zeros(2, dtype=torch.float64, device=loss.device)
-        self.sums[0] += loss * len(labels)
-        self.sums[1] += right
-        self.count += len(labels)
+        self._losses.append(loss)
+        self._counts.append(len(labels))
+        self._right = self._right + self.engine.right(labels)
         return loss
 
     def take_means(self) -> tuple[Tensor, Tensor, int]:
         """Mean loss, accuracy and number of the images since the last call, which starts anew."""
-        assert self.sums is not None
-        loss, right = (self.sums / self.count).float()
-        count, self.sums, self.count = self.count, None, 0
-        return loss, right, count
+        losses, count = torch.stack(self._losses), sum(self._counts)
+        loss = losses @ losses.new_tensor(self._counts) / count
+        accuracy = torch.as_tensor(self._right / count, dtype=torch.float32, device=loss.device)
+        self._losses, self._counts, self._right = [], [], 0
+        return loss, accuracy, count
 
 
 def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]) -> str:

@@ -75,16 +75,18 @@ class Engine:
         """How the last step was taken, and why not in C++ where it was not."""
         return self._last.how if self._last else "no step taken yet"
 
-    @property
-    def output(self) -> Tensor:
-        """The network's output in the last step, (rows, out_features); the next overwrites it.
+    def right(self, labels: Tensor) -> int | Tensor:
+        """How many rows of the last step had their largest output at `labels`.
+
+        Args:
+            labels: (rows,), those of the step.
 
         Raises:
             RuntimeError: before the first step.
         """
         if self._last is None:
-            raise RuntimeError("Engine.output: expected a step first")
-        return self._last.output
+            raise RuntimeError("Engine.right: expected a step first")
+        return self._last.step.right(labels)
 
     def step(self, x: Tensor, target: Tensor) -> Tensor:
         """One training step; the loss before it.
@@ -147,8 +149,7 @@ class Engine:
         workspace = Workspace(model, rows, lowest, is_pixels=is_pixels)
         step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
-        output = workspace.layers[-1].a
-        return _Bound(step, how, output, (rows, model.in_features), target_row)
+        return _Bound(step, how, (rows, model.in_features), target_row)
 
     def _step_for(self, workspace: Workspace, target: Tensor) -> tuple[Step, str]:
         if workspace.ones.is_cuda:
@@ -172,14 +173,9 @@ class _Bound:
     """A step and what it was last told of the optimizer."""
 
     def __init__(
-        self,
-        step: Step,
-        how: str,
-        output: Tensor,
-        shape: tuple[int, int],
-        target_row: torch.Size,
+        self, step: Step, how: str, shape: tuple[int, int], target_row: torch.Size
     ) -> None:
-        self.step, self.how, self.output, self.shape = step, how, output, shape
+        self.step, self.how, self.shape = step, how, shape
         self.target_shape = (shape[0], *target_row)
         self.generation = -1
         self.settings: list[Any] = []

@@ -46,6 +46,10 @@ class GraphStep:
         self.replay()
         return self.loss.clone()
 
+    def right(self, labels: Tensor) -> int | Tensor:
+        """How many rows had their largest output at `labels`."""
+        return self.step.right(labels)
+
 
 def _capture(run: Callable[[], None]) -> Callable[[], object]:
     # Gradients are overwritten at every run, so warming up changes nothing but dropout's generator.

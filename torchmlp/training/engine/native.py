@@ -63,6 +63,7 @@ class _Step(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in ("x", "pixels", "input", "input_mask", "target", "result")
         ),
+        ("right", ctypes.c_int64),
     ]
 
 
@@ -95,6 +96,7 @@ class NativeStep:
         self.step.x = _address(workspace.x)
         self.step.input_mask = _address(workspace.input_mask)
         self.pointer = ctypes.byref(self.step)
+        self.counts_right = loss == "cross_entropy"
         self.has_masks = any(workspace.rates)
         self.is_written = workspace.x is not None
         self.descents = (_Descent * 0)()
@@ -148,6 +150,12 @@ class NativeStep:
             )
         torch.autograd.graph.increment_version(self.changed)
         return loss
+
+    def right(self, labels: Tensor) -> int | Tensor:
+        """How many rows had their largest output at `labels`, the step's own."""
+        if self.counts_right:
+            return int(self.step.right)
+        return (self.workspace.layers[-1].a.argmax(-1) == labels).sum()
 
 
 def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:

@@ -48,6 +48,10 @@ class TorchStep:
         self._descend(x, descents)
         return loss
 
+    def right(self, labels: Tensor) -> int | Tensor:
+        """How many rows had their largest output at `labels`."""
+        return (self.workspace.layers[-1].a.argmax(-1) == labels).sum()
+
     def _read(self, x: Tensor) -> Tensor:
         workspace = self.workspace
         workspace.draw_masks()
