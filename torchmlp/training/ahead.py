@@ -23,11 +23,15 @@ WATCHES_A_BATCH = (
     "on_train_batch_end",
     "on_before_zero_grad",
 )
-# Their hooks for a batch do something only where a log row is due, or can wait for `AT_MOST_S`.
+# Their own hooks for a batch do something only where a log row or a checkpoint is due, or can wait
+# for `AT_MOST_S`; the first one's are called here.
 CAN_WAIT = (
-    pl.callbacks.ProgressBar,
+    StopWhenNotFinite,
+    pl.callbacks.TQDMProgressBar,
+    pl.callbacks.RichProgressBar,
     pl.callbacks.LearningRateMonitor,
     pl.callbacks.Timer,
+    pl.callbacks.ModelCheckpoint,
 )
 
 
@@ -45,17 +49,22 @@ class BatchesAhead:
         self.every = [n for n in (trainer.log_every_n_steps, *_checkpoints(trainer)) if n]
         self.loop: Any = trainer.fit_loop.epoch_loop
         self.transfers = _transfers(trainer)
-        self.has_plateaus = any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs)
+        self.watch = _WhenCut()
+        trainer.callbacks.append(self.watch)
         if not _is_watched(trainer):
             self.loop.advance = self._advance
 
     def stop(self) -> None:
         """Give the loop back."""
         self.loop.__dict__.pop("advance", None)
+        if self.watch in self.trainer.callbacks:
+            self.trainer.callbacks.remove(self.watch)
 
     def _advance(self, data_fetcher: Any) -> None:
         loop = self.loop
-        if not loop.restarting:  # the first batch of a resumed run is Lightning's to sort out
+        # The first batch of a resumed run is Lightning's to sort out; and without a length nobody
+        # knows which batch is the epoch's last before it is taken.
+        if not loop.restarting and data_fetcher.length is not None:
             end = time.monotonic() + AT_MOST_S
             while self._nobody_watches() and time.monotonic() < end:
                 self._train(data_fetcher)
@@ -69,9 +78,10 @@ class BatchesAhead:
         if trainer.check_val_every_n_epoch is None:
             iteration = loop.batch_progress.total.ready + 1
         return (
-            batch < trainer.num_training_batches  # never, where the number is not known
+            batch < trainer.num_training_batches
             and not trainer.should_stop
             and all(step % n for n in self.every)
+            and all(batch % n for n in _plateaus(trainer))
             and (loop.max_steps == -1 or loop.global_step + 1 < loop.max_steps)
             and (trainer.val_check_batch == math.inf or iteration % trainer.val_check_batch != 0)
         )
@@ -100,8 +110,6 @@ class BatchesAhead:
         for callback in self.finite:
             callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
         progress.increment_completed()
-        if self.has_plateaus:
-            loop.update_lr_schedulers("step", update_plateau_schedulers=True)
         loop._batches_that_stepped += 1  # noqa: SLF001
 
 
@@ -112,10 +120,10 @@ def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:
             partial(trainer.lightning_module._on_before_batch_transfer, dataloader_idx=0),  # noqa: SLF001
             partial(trainer.strategy.batch_to_device, dataloader_idx=0),
         ]
-    hooks = []
+    hooks: list[Callable[[Any], Any]] = []
     for name in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
         owner = trainer._data_connector._datahook_selector.get_instance(name)  # noqa: SLF001
-        if getattr(type(owner), name) is not getattr(pl.core.hooks.DataHooks, name):
+        if overrides(owner, pl.core.hooks.DataHooks, name):
             device = {"device": trainer.strategy.root_device} if "to_device" in name else {}
             hooks.append(partial(getattr(owner, name), dataloader_idx=0, **device))
     return hooks
@@ -128,27 +136,47 @@ def _callbacks(trainer: Any) -> list[pl.Callback]:
 
 def _checkpoints(trainer: Any) -> list[int]:
     """After how many steps each checkpoint callback saves; 0 for one that counts no steps."""
-    return [c._every_n_train_steps for c in trainer.checkpoint_callbacks if _counts_steps(c)]  # noqa: SLF001
+    return [
+        callback._every_n_train_steps  # noqa: SLF001
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, pl.callbacks.ModelCheckpoint)
+    ]
 
 
-def _counts_steps(callback: pl.Callback) -> bool:
-    return isinstance(callback, pl.callbacks.ModelCheckpoint) and (
-        callback._train_time_interval is None  # noqa: SLF001
-    )
+def _plateaus(trainer: Any) -> list[int]:
+    """After how many batches of an epoch each scheduler looks at the figures of that batch."""
+    configs = trainer.lr_scheduler_configs
+    return [c.frequency for c in configs if c.reduce_on_plateau and c.interval == "step"]
 
 
 def _is_watched(trainer: Any) -> bool:
     """Whether a callback or the module wants to see every batch."""
-    module = trainer.lightning_module
-    quiet = (StopWhenNotFinite, *CAN_WAIT)
-    callbacks = [
-        c for c in _callbacks(trainer) if not isinstance(c, quiet) and not _counts_steps(c)
-    ]
+    watchers: list[tuple[Any, type]] = [(trainer.lightning_module, pl.LightningModule)]
+    for callback in _callbacks(trainer):
+        known = (kind for kind in CAN_WAIT if isinstance(callback, kind))
+        watchers.append((callback, next(known, pl.Callback)))
     overridden = any(
-        getattr(type(watcher), name) is not getattr(base, name)
-        for base, watchers in ((pl.Callback, callbacks), (pl.LightningModule, [module]))
-        for watcher in watchers
-        for name in WATCHES_A_BATCH
+        overrides(watcher, base, name) for watcher, base in watchers for name in WATCHES_A_BATCH
+    )
+    by_the_clock = trainer._val_check_time_interval is not None or any(  # noqa: SLF001
+        getattr(callback, "_train_time_interval", None) is not None
+        for callback in trainer.checkpoint_callbacks
     )
     profiled = type(trainer.profiler) is not pl.profilers.PassThroughProfiler
-    return overridden or profiled or trainer._val_check_time_interval is not None  # noqa: SLF001
+    return overridden or by_the_clock or profiled
+
+
+def overrides(watcher: Any, base: type, name: str) -> bool:
+    """Whether a method is not that of `base`: its class's own, or the object's."""
+    return getattr(getattr(watcher, name), "__func__", None) is not getattr(base, name)
+
+
+class _WhenCut(pl.Callback):
+    """Tells the module of an exception, as Lightning tells callbacks and data."""
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Hand it on."""
+        del trainer
+        pl_module.on_exception(exception)  # type: ignore[operator]

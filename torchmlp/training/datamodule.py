@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images, shift_images
 from torchmlp.data.catalogue import CLASSES
+from torchmlp.data.placement import place
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
 from torchmlp.training.lightning import pl
@@ -46,6 +47,9 @@ class TrainingBatches(Batches):
 
 class ImageDataModule(pl.LightningDataModule):
     """Labelled images in memory, in three parts: training, validation and test.
+
+    They are kept as uint8, on the GPU that trains where they fit, and drawn by index: no workers,
+    no transfer for a batch.
 
     Args:
         dataset: "mnist", "fashion_mnist", "kmnist", "emnist_digits", "emnist_letters" or "usps".
@@ -136,8 +140,8 @@ class ImageDataModule(pl.LightningDataModule):
         images = self._loaded
         rank, world_size = self._share()
         batches = TrainingBatches(
-            images.train_images[self._train],
-            images.train_labels[self._train],
+            self._place(images.train_images[self._train]),
+            self._place(images.train_labels[self._train]),
             self.batch_size,
             # "Overfit this batch" wants the same batch in every epoch.
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
@@ -184,7 +188,11 @@ class ImageDataModule(pl.LightningDataModule):
     def _in_order(self, images: Tensor, labels: Tensor) -> Batches:
         # Evaluation has no gradient to be noisy: fewer, larger batches give the same figures.
         size, (rank, world_size) = max(self.batch_size, 1000), self._share()
-        return Batches(images, labels, size, rank=rank, world_size=world_size)
+        placed = self._place(images), self._place(labels)
+        return Batches(*placed, size, rank=rank, world_size=world_size)
+
+    def _place(self, values: Tensor) -> Tensor:
+        return place(values, self.trainer.strategy.root_device) if self.trainer else values
 
     def _share(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

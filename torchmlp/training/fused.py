@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from torchmlp.nn.mlp import MLP
+from torchmlp.training.ahead import overrides
 from torchmlp.training.engine import Engine, why_not
 from torchmlp.training.lightning import pl
 
@@ -77,6 +78,17 @@ def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]
 
 
 def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterator[str]:
+    yield from _reasons_of_trainer(trainer)
+    if len(list(module.parameters())) != len(list(module.mlp.parameters())):
+        yield "the module has parameters beside its network's"
+    yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
+    for callback in trainer.callbacks:
+        if isinstance(callback, pl.callbacks.GradientAccumulationScheduler):
+            yield f"{type(callback).__name__} adds gradients up"
+        yield from _overridden(callback, pl.Callback, SHOWN_GRADIENTS)
+
+
+def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
     on_one_device = isinstance(trainer.strategy, pl.strategies.SingleDeviceStrategy)
     if trainer.world_size > 1 or not on_one_device:
         yield f"{trainer.world_size} processes average their gradients"
@@ -90,15 +102,9 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
         yield "detect_anomaly looks at autograd"
     if len(trainer.optimizers) != 1:
         yield f"{len(trainer.optimizers)} optimizers"
-    if len(list(module.parameters())) != len(list(module.mlp.parameters())):
-        yield "the module has parameters beside its network's"
-    callbacks: list[pl.Callback] = trainer.callbacks
-    yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
-    for callback in callbacks:
-        yield from _overridden(callback, pl.Callback, SHOWN_GRADIENTS)
 
 
 def _overridden(watcher: Any, base: type, names: Iterable[str]) -> Iterator[str]:
     for name in names:
-        if getattr(type(watcher), name) is not getattr(base, name):
+        if overrides(watcher, base, name):
             yield f"{type(watcher).__name__}.{name} is its own, and the engine does not call it"

@@ -114,33 +114,43 @@ class Descents:
         self.settings: list[tuple[Any, ...]] = []  # of each parameter group, as last read
         self._present = [p for p in parameters if p is not None]
         self._trained: list[bool] = []
+        self._members: list[int] = []  # of each parameter group, how many
         self._kinds: list[tuple[int, bool]] = []  # (parameter group, first) of each descent
+        self._velocities: list[tuple[Tensor, Tensor]] = []  # (parameter, velocity)
+        self._new: list[tuple[Tensor, Tensor]] = []  # those that the optimizer has not got yet
         self._is_starting = False
-        self._state: Any = None
-        self._groups: Any = None
 
-    def look(self) -> None:
+    @property
+    def lowest(self) -> int:
+        """The place, among the parameters, of the first that is trained; 0 where none is."""
+        return next((k for k, slot in enumerate(self.slots) if slot is not None), 0)
+
+    def look(self, *, has_moved: bool = False) -> None:
         """Bring `settings` and `slots` up to date.
 
-        The slots change after a first step, with a state that was loaded, a parameter that was
-        frozen, a momentum that was none.
+        The slots change after a first step, with a state that was loaded or cleared, a parameter
+        that was frozen or got a group, a momentum that was none.
+
+        Args:
+            has_moved: whether a parameter's memory is another than it was.
         """
         optimizer = self.optimizer
         trained = [p.requires_grad for p in self._present]
+        members = [len(group["params"]) for group in optimizer.param_groups]
         is_same = (
-            optimizer.state is self._state
-            and optimizer.param_groups is self._groups
+            not has_moved
             and trained == self._trained
+            and members == self._members
             and not self._is_starting
+            and all(_velocity(optimizer, p) is into for p, into in self._velocities)
         )
         if self.is_fused:
-            settings = [_read(group) for group in optimizer.param_groups]
+            settings = [_numbers(group) for group in optimizer.param_groups]
             if settings != self.settings:
                 is_same = is_same and _has_velocity(settings) == _has_velocity(self.settings)
                 self.settings = settings
         if not is_same:
-            self._state, self._groups = optimizer.state, optimizer.param_groups
-            self._trained = trained
+            self._trained, self._members = trained, members
             self._assign()
         if not self.is_fused:
             for slot in self.slots:
@@ -153,12 +163,15 @@ class Descents:
             return [gradient_only(rows)]
         descents = []
         for index, first in self._kinds:
-            *numbers, nesterov, maximize = self.settings[index]
-            lr, momentum, dampening, decay = map(float, numbers)  # some may be tensors
-            descents.append(
-                sgd_descent(rows, lr, momentum, dampening, decay, nesterov, maximize, first=first)
-            )
+            descents.append(sgd_descent(rows, *self.settings[index], first=first))
         return descents
+
+    def keep(self) -> None:
+        """Hand the optimizer the velocities that it had not got before the step."""
+        # Not before: a batch that is refused leaves the state as it was.
+        for p, velocity in self._new:
+            self.optimizer.state[p]["momentum_buffer"] = velocity
+        self._new = []
 
     def _assign(self) -> None:
         group_of = {
@@ -166,11 +179,15 @@ class Descents:
             for index, group in enumerate(self.optimizer.param_groups)
             for p in group["params"]
         }
+        before = self.slots or [None] * len(self.parameters)
         self._kinds, self.slots, self._is_starting = [], [], False
+        self._velocities, self._new = [], []
         self.generation += 1
-        for p in self.parameters:
+        for p, slot in zip(self.parameters, before, strict=True):
             if p is None or not p.requires_grad or p not in group_of:
                 self.slots.append(None)
+                if p is not None and slot is not None and p.grad is slot.into:
+                    p.grad = None  # the optimizer would go on taking it for a gradient
             elif self.is_fused:
                 self.slots.append(self._fused(p, group_of[p]))
             else:
@@ -182,16 +199,39 @@ class Descents:
     def _fused(self, p: Tensor, index: int) -> Slot:
         into, first = p.detach(), False
         if _has_velocity(self.settings[index : index + 1]) == [True]:
-            state = self.optimizer.state[p]
-            first = state.get("momentum_buffer") is None
-            if first:
-                state["momentum_buffer"] = torch.zeros_like(p, requires_grad=False)
-                self._is_starting = True
-            into = state["momentum_buffer"]
+            known = _velocity(self.optimizer, p)
+            first = known is None
+            self._is_starting = self._is_starting or first
+            if known is None:
+                into = torch.zeros_like(into)
+            elif _lies_like(known, into):
+                into = known
+            else:  # the parameter's dtype was changed, or the state comes from elsewhere
+                into = torch.empty_like(into).copy_(known)
+            if into is not known:
+                self._new.append((p, into))
+            self._velocities.append((p, into))
         kind = (index, first)
         if kind not in self._kinds:
             self._kinds.append(kind)
         return Slot(p, into, self._kinds.index(kind))
+
+
+def _numbers(group: dict[str, Any]) -> tuple[Any, ...]:
+    *numbers, nesterov, maximize = _read(group)
+    # Not the tensor that a rate may be: a scheduler writes into it.
+    return *map(float, numbers), nesterov, maximize
+
+
+def _velocity(optimizer: Optimizer, p: Tensor) -> Tensor | None:
+    velocity: Tensor | None = optimizer.state.get(p, {}).get("momentum_buffer")
+    return velocity
+
+
+def _lies_like(velocity: Tensor, p: Tensor) -> bool:
+    """Whether one address and one shape tell where the elements of either are."""
+    is_alike = (velocity.shape, velocity.dtype, velocity.device) == (p.shape, p.dtype, p.device)
+    return is_alike and (velocity.is_contiguous() or not p.is_contiguous())
 
 
 def _has_velocity(settings: Sequence[tuple[Any, ...]]) -> list[bool]:

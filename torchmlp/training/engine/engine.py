@@ -109,19 +109,23 @@ class Engine:
                 "Engine.step: expected an input and a target without requires_grad, for no "
                 "gradient reaches them; detach them, or train with autograd"
             )
+        model, descents = self.model, self._descents
         places = [p.data_ptr() for p in self._present]
-        if places != self._places:  # moved, or cast to another dtype
+        has_moved = places != self._places  # or was cast to another dtype
+        if has_moved:
             self._steps.clear()
             self._places = places
-        descents = self._descents
-        descents.look()
-        key = (x.shape, x.dtype, x.device, target.shape, target.dtype, self.model.training)
+        descents.look(has_moved=has_moved)
+        rates = (model.dropout, model.input_dropout) if model.training else None
+        batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
+        key = (*batch, rates, descents.lowest)
         bound = self._steps.get(key)
         if bound is None:
             bound = self._steps[key] = self._bind(x, target)
         loss = bound.take(x, target, descents)
         self._last = bound
         if descents.is_fused:
+            descents.keep()
             self.optimizer._opt_called = True  # type: ignore[attr-defined]  # noqa: SLF001  schedulers ask for it
         else:
             self.optimizer.step()
@@ -132,7 +136,7 @@ class Engine:
         model = self.model
         weights, biases = model.weights, model.biases
         is_pixels = x.dtype == torch.uint8
-        shape = torch.Size((len(x), x[0].numel() if len(x) else 0)) if is_pixels else x.shape
+        shape = torch.Size((len(x), x.shape[1:].numel())) if is_pixels else x.shape
         like = x.new_empty(0, dtype=weights[0].dtype) if is_pixels else x
         check_dense(shape, like, weights[0], biases[0], model.activations[0], "Engine.step")
         check_target(torch.Size((*shape[:-1], model.out_features)), target, self.loss)
@@ -141,12 +145,10 @@ class Engine:
                 f"Engine.step: expected one device, got input on {x.device} and target on "
                 f"{target.device}; move one of them with .to(device)"
             )
-        trained = [k for k, slot in enumerate(self._descents.slots) if slot is not None]
         if len(self._steps) >= BATCH_SIZES:
             del self._steps[next(iter(self._steps))]
         rows = shape[:-1].numel()
-        lowest = min(trained, default=0) // 2
-        workspace = Workspace(model, rows, lowest, is_pixels=is_pixels)
+        workspace = Workspace(model, rows, self._descents.lowest // 2, is_pixels=is_pixels)
         step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
         return _Bound(step, how, (rows, model.in_features), target_row)
