@@ -203,6 +203,9 @@ class CommandLine(LightningCLI):
         if self._get(self.config_init, "trainer")["fast_dev_run"]:
             self._say("fast run: one batch through every stage; nothing was written")
             return
+        trained_by = getattr(self.model, "trained_by", "")
+        if trained_by.startswith("autograd"):
+            self._say(f"trained by {trained_by}")
         reason = self._get(self.config_init, "stop").reason
         if reason:
             self._say(f"stopped after {self.trainer.current_epoch} epochs: {reason}")

@@ -46,6 +46,7 @@ def summary(cli: Any, metrics: dict[str, float], seconds: float, checkpoint: str
         "data": data.title if isinstance(data, ImageDataModule) else type(data).__name__,
         "source": getattr(data, "source", None),
         **metrics,
+        "trained_by": getattr(cli.model, "trained_by", "its own training_step"),
         "epochs": cli.trainer.current_epoch,
         "steps": cli.trainer.global_step,
         "training_seconds": round(seconds, 2),

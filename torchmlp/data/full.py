@@ -1,11 +1,11 @@
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from torchmlp.data.catalogue import CLASSES, TITLES, archives
 from torchmlp.data.images import Images
+from torchmlp.data.shards import idx_array
 from torchmlp.data.torchvision_repair import import_torchvision
 
 
@@ -29,22 +29,13 @@ def _read_idx(dataset: str, root: Path) -> list[Tensor]:
     """Training images and labels, test images and labels of the MNIST family."""
     # Not torchvision's class MNIST, which reads the processed/ folder that its older versions left.
     paths = [raw.path for archive in archives(dataset, root) for raw in archive.raw_files]
-    tensors = [_read_idx_file(path) for path in paths]
+    tensors = [torch.from_numpy(idx_array(path).load()) for path in paths]
     tensors[1::2] = [labels.long() for labels in tensors[1::2]]
     if dataset.startswith("emnist_"):  # EMNIST's images lie on their sides
         tensors[0::2] = [images.transpose(1, 2).contiguous() for images in tensors[0::2]]
     if dataset == "emnist_letters":  # a is 1 in the file
         tensors[1::2] = [labels - 1 for labels in tensors[1::2]]
     return tensors
-
-
-def _read_idx_file(path: Path) -> Tensor:
-    """The bytes of an IDX file in their shape: two zeros, the type (8: uint8), the rank, sizes."""
-    with path.open("rb") as file:
-        rank = file.read(4)[3]
-        shape = np.fromfile(file, ">i4", rank)
-        # Straight to its place: torchvision's reader copies the 47 MB of MNIST once more.
-        return torch.from_numpy(np.fromfile(file, np.uint8).reshape(shape))
 
 
 def _read_usps(_dataset: str, root: Path) -> list[Tensor]:

@@ -154,7 +154,7 @@ def open_shard(files: ShardFiles) -> Shard:
     if isinstance(files, str | PathLike):
         shard = Shard(_npz_array(Path(files), "inputs"), _npz_array(Path(files), "targets"))
     elif len(files) == 2:  # noqa: PLR2004  the pair
-        shard = Shard(_idx_array(Path(files[0])), _idx_array(Path(files[1])))
+        shard = Shard(idx_array(Path(files[0])), idx_array(Path(files[1])))
     else:
         raise ValueError(f"shard {files!r}: expected an .npz file or a pair of IDX files")
     for array, role in ((shard.inputs, "inputs"), (shard.targets, "targets")):
@@ -269,7 +269,12 @@ def _npz_array(path: Path, name: str) -> StoredArray:
     return StoredArray(path, member, packed, start, dtype, shape)
 
 
-def _idx_array(path: Path) -> StoredArray:
+def idx_array(path: Path) -> StoredArray:
+    """The array of an IDX file, raw or gzip'ed, from its header.
+
+    Raises:
+        DataError: when the file is missing, or not as long as its header says.
+    """
     with _faults(path):
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"

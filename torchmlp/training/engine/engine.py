@@ -233,6 +233,8 @@ def _reasons_of_parameters(parameters: list[Parameter]) -> Iterator[str]:
         yield "a parameter has gradient hooks, which only autograd calls"
     if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
         yield "expected parameters of one floating dtype on one device"
+    if parameters[0].device.type not in ("cpu", "cuda"):
+        yield f"expected a CPU or a CUDA device, got {parameters[0].device}; train with autograd"
 
 
 def _reasons_of_optimizer(optimizer: Optimizer) -> Iterator[str]:

@@ -60,6 +60,7 @@ def _capture(run: Callable[[], None]) -> Callable[[], object]:
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Of this thread only: a loader's may pin memory meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         run()
     return graph.replay

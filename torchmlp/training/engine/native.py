@@ -30,7 +30,7 @@ LOSSES = ("cross_entropy", "mse")
 FUNCTIONS = {torch.float32: "step_float32", torch.float64: "step_float64"}
 # Below so many multiplications a second thread costs more than it takes over. A layer of at least
 # so many bytes of weights is shared by outputs, so that each thread reads its own rows of W.
-WORK_FOR_THREADS = 2_000_000
+WORK_FOR_THREADS = 8_000_000
 WEIGHTS_FOR_COLUMNS = 64 * 1024
 
 
@@ -163,7 +163,8 @@ def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:
     like = workspace.ones
     has_labels = loss == "cross_entropy" and not target.is_floating_point()
     has_values = loss == "mse" and target.dtype == like.dtype
-    strange = [a for a in (x.activation for x in workspace.layers) if a not in ACTIVATIONS]
+    names = dict.fromkeys(layer.activation for layer in workspace.layers)
+    strange = [name for name in names if name not in ACTIVATIONS]
     reasons = {
         f"parameters are on {like.device}": like.device.type != "cpu",
         f"parameters are {like.dtype}": like.dtype not in FUNCTIONS,

@@ -22,6 +22,8 @@ void sgemm_(const char*, const char*, const int*, const int*, const int*, const 
             const float*, const int*, const float*, float*, const int*);
 void dgemm_(const char*, const char*, const int*, const int*, const int*, const double*, const double*, const int*,
             const double*, const int*, const double*, double*, const int*);
+// MKL's, where the BLAS is that: the threads a product called from this one may use. Returns the number before.
+__attribute__((weak)) int MKL_Set_Num_Threads_Local(int);
 #ifdef HAS_VECTOR_MATH  // glibc's, for x86: an attribute that its header gives only under -ffast-math
 __attribute__((const, simd("notinbranch"))) float expf(float);
 __attribute__((const, simd("notinbranch"))) double exp(double);
@@ -377,6 +379,7 @@ int take(Step& step) {
   Barrier barrier;
   double loss = 0;
   step.right = 0;
+  const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
   // As many threads as OpenMP gives, which may be fewer than asked for.
 #pragma omp parallel num_threads(step.threads) if (step.threads > 1) reduction(+ : loss)
   {
@@ -387,6 +390,7 @@ int take(Step& step) {
 #pragma omp atomic
     step.right += worker.right;
   }
+  if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before);
   *static_cast<T*>(step.result) = T(loss / step.rows);
   return -1;
 }
