@@ -30,6 +30,7 @@ def test_all_are_here() -> None:
         "configs/embedded.yaml",
         "configs/fashion.yaml",
         "configs/mnist.yaml",
+        "configs/mnist_fast.yaml",
         "configs/origin.yaml",
     }
 
@@ -76,9 +77,22 @@ def test_it_runs_one_batch(folder: Path, name: str) -> None:
     one_batch(folder, name)
 
 
-def test_mnist_runs_one_batch(folder: Path, full_mnist_root: Path) -> None:
-    """The recipe for the full data set, on the full data set."""
-    one_batch(folder, "configs/mnist.yaml", "--data_root", full_mnist_root)
+@pytest.mark.parametrize("name", sorted(NEEDS_MNIST))
+def test_mnist_runs_one_batch(folder: Path, full_mnist_root: Path, name: str) -> None:
+    """The recipes for the full data set, on the full data set."""
+    one_batch(folder, name, "--data_root", full_mnist_root)
+
+
+@pytest.mark.slow
+def test_mnist_fast_reaches_98_percent(folder: Path, full_mnist_root: Path) -> None:
+    """Three epochs without autograd are 98 % of the test images, by the engine."""
+    config = ("--config", "configs/mnist_fast.yaml", "--data_root", full_mnist_root)
+    result = run(folder, "fit", *config, *NO_SUMMARY)
+    assert result.code == 0, result.err
+    found = re.search(r"test accuracy (\d\.\d+) on 10000 test images of MNIST", result.out)
+    assert found
+    assert float(found[1]) >= 0.98
+    assert "trained by autograd" not in result.out
 
 
 def test_origin_ends_as_it_says(folder: Path) -> None:

@@ -64,7 +64,7 @@ class BatchesAhead:
         loop = self.loop
         # The first batch of a resumed run is Lightning's to sort out; and without a length nobody
         # knows which batch is the epoch's last before it is taken.
-        if not loop.restarting and data_fetcher.length is not None:
+        if not loop.restarting and _has_length(data_fetcher):
             end = time.monotonic() + AT_MOST_S
             while self._nobody_watches() and time.monotonic() < end:
                 self._train(data_fetcher)
@@ -127,6 +127,13 @@ def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:
             device = {"device": trainer.strategy.root_device} if "to_device" in name else {}
             hooks.append(partial(getattr(owner, name), dataloader_idx=0, **device))
     return hooks
+
+
+def _has_length(data_fetcher: Any) -> bool:
+    # Not the fetcher's own: that is the limit where there is one, which a loader may not reach.
+    data: Any = pl.utilities.data
+    loaders = data_fetcher.combined_loader.flattened
+    return all(data.sized_len(loader) is not None for loader in loaders)
 
 
 def _callbacks(trainer: Any) -> list[pl.Callback]:

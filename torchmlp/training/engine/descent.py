@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim import optimizer as hooks_of_all
 
 # The settings of torch.optim.SGD that a step reads, in the order `sgd_descent` takes them.
-_read = itemgetter("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+_settings_of = itemgetter("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
 
 
 class Descent(NamedTuple):
@@ -111,7 +111,9 @@ class Descents:
         self.optimizer, self.parameters, self.is_fused = optimizer, parameters, is_fused
         self.generation = 0  # counts the changes of `slots`
         self.slots: list[Slot | None] = []
-        self.settings: list[tuple[Any, ...]] = []  # of each parameter group, as last read
+        self.lowest = 0  # the place, among the parameters, of the first that is trained
+        self.settings: list[tuple[Any, ...]] = []  # of each parameter group, as numbers
+        self._read: list[tuple[Any, ...]] = []  # the same, as they stood there
         self._present = [p for p in parameters if p is not None]
         self._trained: list[bool] = []
         self._members: list[int] = []  # of each parameter group, how many
@@ -119,11 +121,6 @@ class Descents:
         self._velocities: list[tuple[Tensor, Tensor]] = []  # (parameter, velocity)
         self._new: list[tuple[Tensor, Tensor]] = []  # those that the optimizer has not got yet
         self._is_starting = False
-
-    @property
-    def lowest(self) -> int:
-        """The place, among the parameters, of the first that is trained; 0 where none is."""
-        return next((k for k, slot in enumerate(self.slots) if slot is not None), 0)
 
     def look(self, *, has_moved: bool = False) -> None:
         """Bring `settings` and `slots` up to date.
@@ -145,10 +142,7 @@ class Descents:
             and all(_velocity(optimizer, p) is into for p, into in self._velocities)
         )
         if self.is_fused:
-            settings = [_numbers(group) for group in optimizer.param_groups]
-            if settings != self.settings:
-                is_same = is_same and _has_velocity(settings) == _has_velocity(self.settings)
-                self.settings = settings
+            is_same = self._look_at_settings() and is_same
         if not is_same:
             self._trained, self._members = trained, members
             self._assign()
@@ -156,6 +150,16 @@ class Descents:
             for slot in self.slots:
                 if slot is not None and slot.value.grad is not slot.into:
                     slot.value.grad = slot.into
+
+    def _look_at_settings(self) -> bool:
+        """Whether those that have a velocity are those that had one."""
+        read = [_settings_of(group) for group in self.optimizer.param_groups]
+        # A rate that is a tensor is the same one after a scheduler has written into it.
+        if read == self._read and not any(isinstance(values[0], Tensor) for values in read):
+            return True
+        before, self._read = self.settings, read
+        self.settings = [(*map(float, values[:4]), *values[4:]) for values in read]
+        return _has_velocity(self.settings) == _has_velocity(before)
 
     def of(self, rows: int) -> list[Descent]:
         """The descents of a step over so many rows, by the settings as last read."""
@@ -195,6 +199,8 @@ class Descents:
                 buffer = p.grad if known else torch.zeros_like(p, requires_grad=False)
                 assert buffer is not None
                 self.slots.append(Slot(p, buffer, 0))
+        trained = (k for k, slot in enumerate(self.slots) if slot is not None)
+        self.lowest = next(trained, 0)
 
     def _fused(self, p: Tensor, index: int) -> Slot:
         into, first = p.detach(), False
@@ -215,12 +221,6 @@ class Descents:
         if kind not in self._kinds:
             self._kinds.append(kind)
         return Slot(p, into, self._kinds.index(kind))
-
-
-def _numbers(group: dict[str, Any]) -> tuple[Any, ...]:
-    *numbers, nesterov, maximize = _read(group)
-    # Not the tensor that a rate may be: a scheduler writes into it.
-    return *map(float, numbers), nesterov, maximize
 
 
 def _velocity(optimizer: Optimizer, p: Tensor) -> Tensor | None:

@@ -8,7 +8,9 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include <omp.h>
 #include <sched.h>
@@ -379,16 +381,27 @@ int take(Step& step) {
   Barrier barrier;
   double loss = 0;
   step.right = 0;
-  const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
-  // As many threads as OpenMP gives, which may be fewer than asked for.
-#pragma omp parallel num_threads(step.threads) if (step.threads > 1) reduction(+ : loss)
-  {
+  const auto work = [&](int thread, int threads) {
     FlushSubnormals flush;
-    Worker<T> worker(step, omp_get_thread_num(), omp_get_num_threads(), barrier);
+    Worker<T> worker(step, thread, threads, barrier);
     worker.run();
-    loss += worker.loss;
-#pragma omp atomic
-    step.right += worker.right;
+    return std::pair(worker.loss, worker.right);
+  };
+  // A product called from one of several threads takes that thread alone; from the only one, MKL would take all.
+  const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
+  if (step.threads == 1) {
+    std::tie(loss, step.right) = work(0, 1);
+  } else {
+    // As many threads as OpenMP gives, which may be fewer than asked for.
+#pragma omp parallel num_threads(step.threads)
+    {
+      const auto [own_loss, own_right] = work(omp_get_thread_num(), omp_get_num_threads());
+#pragma omp critical
+      {
+        loss += own_loss;
+        step.right += own_right;
+      }
+    }
   }
   if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before);
   *static_cast<T*>(step.result) = T(loss / step.rows);

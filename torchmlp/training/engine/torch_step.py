@@ -15,6 +15,9 @@ from torchmlp.training.engine.descent import Descent, Slot
 from torchmlp.training.engine.elementwise import in_place
 from torchmlp.training.engine.workspace import LayerBuffers, Workspace
 
+# Below so many multiplications a step is quicker on one thread: torch wakes a second one for single
+# operations, an exponential of 320 numbers among them, and waits 90 us for it each time.
+WORK_FOR_THREADS = 100_000_000
 _HALF = (torch.float16, torch.bfloat16)
 _nll_loss: Any = getattr(torch._C._nn, "nll_loss")  # noqa: B009, SLF001  it has no stub
 
@@ -33,6 +36,8 @@ class TorchStep:
         dtype = workspace.layers[0].weight.dtype
         self.scale = torch.tensor(255, dtype=dtype, device=workspace.ones.device)
         self.minus_one = workspace.ones.new_full((), -1.0).expand(workspace.rows, 1)
+        work = 3 * workspace.rows * sum(layer.weight.numel() for layer in workspace.layers)
+        self.is_small = self.scale.device.type == "cpu" and work < WORK_FOR_THREADS
         self.slots: Sequence[Slot | None] = ()
 
     def bind(self, slots: Sequence[Slot | None]) -> None:
@@ -41,6 +46,16 @@ class TorchStep:
 
     def take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
         """Run the layers, scan the deltas, descend; the loss before the step."""
+        threads = torch.get_num_threads()
+        if not self.is_small or threads == 1:
+            return self._take(x, target, descents)
+        torch.set_num_threads(1)
+        try:
+            return self._take(x, target, descents)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
         x = self._read(x)
         self._run(x)
         loss = self._loss(target)
