@@ -1,5 +1,6 @@
 """The experiments in configs/: each can be read, and each runs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 every_config = pytest.mark.parametrize("name", NAMES)
 
 # What each needs to run here: a folder of full files, or a network.
-NEEDS_MNIST, NEEDS_NETWORK = {"configs/mnist.yaml"}, {"configs/fashion.yaml"}
+NEEDS_MNIST = {"configs/mnist.yaml", "configs/mnist_fast.yaml"}
+NEEDS_NETWORK = {"configs/fashion.yaml"}
 
 
 @pytest.fixture
