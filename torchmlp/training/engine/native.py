@@ -32,6 +32,8 @@ FUNCTIONS = {torch.float32: "step_float32", torch.float64: "step_float64"}
 # so many bytes of weights is shared by outputs, so that each thread reads its own rows of W.
 WORK_FOR_THREADS = 8_000_000
 WEIGHTS_FOR_COLUMNS = 64 * 1024
+# From so many rows on, reading the others' rows of W as well is the smaller cost.
+ROWS_AGAINST_COLUMNS = 256
 
 
 class _Descent(ctypes.Structure):
@@ -89,7 +91,8 @@ class NativeStep:
             c_layer.fan_out, c_layer.fan_in = layer.weight.shape
             c_layer.activation = ACTIVATIONS.index(layer.activation)
             size = layer.weight.numel() * layer.weight.element_size()
-            c_layer.by_columns = threads > 1 and size >= WEIGHTS_FOR_COLUMNS
+            by_columns = size >= WEIGHTS_FOR_COLUMNS and rows < ROWS_AGAINST_COLUMNS
+            c_layer.by_columns = threads > 1 and by_columns
             for name in ("weight", "bias", "a", "dropped", "mask", "delta"):
                 setattr(c_layer, name, _address(getattr(layer, name)))
         self.step = _Step(len(workspace.layers), rows, threads, LOSSES.index(loss), self.layers)
