@@ -102,7 +102,7 @@ class Classifier(pl.LightningModule):
                 raise ValueError(
                     f"engine=fused: {reason}; choose engine=auto, which trains this by autograd"
                 )
-        self.trained_by = f"autograd ({reason})"
+        self.trained_by = f"autograd ({reason})" if reason else "the engine"
         if reason:
             return
         self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0])
@@ -111,7 +111,7 @@ class Classifier(pl.LightningModule):
     def on_train_end(self) -> None:
         """Say how it was trained, and give the buffers back."""
         if self._fused and self._ahead:
-            self.trained_by = self._fused.engine.how
+            self.trained_by = f"the engine ({self._fused.engine.how})"
             self._ahead.stop()
         self._fused = self._ahead = None
 

@@ -57,7 +57,9 @@ class FusedTraining:
 
     def take_means(self) -> tuple[Tensor, Tensor, int]:
         """Mean loss, accuracy and number of the images since the last call, which starts anew."""
-        losses, count = torch.stack(self._losses), sum(self._counts)
+        count = sum(self._counts)
+        losses = torch.stack(self._losses)
+        losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
         loss = losses @ losses.new_tensor(self._counts) / count
         accuracy = torch.as_tensor(self._right / count, dtype=torch.float32, device=loss.device)
         self._losses, self._counts, self._right = [], [], 0

@@ -197,15 +197,21 @@ def load() -> ctypes.CDLL:
         raise NoNativeStepError("TORCHMLP_NATIVE=0 forbids it")
     path = _place()
     try:
-        if not path.exists():
-            _build(path)
         library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NoNativeStepError(f"{type(error).__name__}: {error}") from error
+    except OSError:  # not there, or damaged
+        library = _built(path)
     for name in FUNCTIONS.values():
         function = getattr(library, name)
         function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
     return library
+
+
+def _built(path: Path) -> ctypes.CDLL:
+    try:
+        _build(path)
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NoNativeStepError(f"{type(error).__name__}: {error}") from error
 
 
 def _build(path: Path) -> None:

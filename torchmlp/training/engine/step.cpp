@@ -2,7 +2,7 @@
 //
 // Samples are independent until the gradients sum over them. So each thread takes its own rows through the
 // layers, the loss and the deltas, waits once for the others, and then updates its own rows of every weight.
-// Compiled by native.py on demand; python_step.py is the same step in torch's operators, and its oracle.
+// Compiled by native.py on demand; torch_step.py is the same step in torch's operators, and its oracle.
 
 #include <algorithm>
 #include <atomic>

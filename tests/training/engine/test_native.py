@@ -1,0 +1,181 @@
+import os
+import stat
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchmlp.kernels.activations import ACTIVATIONS
+from torchmlp.kernels.losses import LOSSES
+from torchmlp.training.engine import native
+from torchmlp.training.engine.descent import Descent
+from training.engine.twins import Twins, batches, needs_compiler, network, sgd
+
+SCRIPT = """
+import torch
+from torchmlp import MLP, Engine
+from torchmlp.training.engine import native
+
+torch.manual_seed(0)
+model = MLP(6, [8], 3)
+engine = Engine(model, "cross_entropy", torch.optim.SGD(model.parameters(), lr=0.1), native=True)
+loss = engine.step(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
+print(float(loss), native._place())
+"""
+
+
+def trained(native_step: bool | None = True) -> Twins:
+    """Twins after ten steps, compared."""
+    twins = Twins(network(), "cross_entropy", sgd(momentum=0.9), native_step=native_step)
+    twins.run(batches(10))
+    twins.assert_same()
+    return twins
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_it_is_built_once(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step on a machine compiles a library into the cache; the next process finds it and
+    needs no compiler. Nothing else stays behind."""
+    assert trained().engine.how == "C++, 1 thread"
+    assert [path.name for path in (unbuilt / "torchmlp").iterdir()] == [native._place().name]
+    written = native._place().stat().st_mtime_ns
+    native.load.cache_clear()
+    monkeypatch.setattr(native, "_build", lambda _: pytest.fail("built again"))
+    assert trained().engine.how == "C++, 1 thread"
+    assert native._place().stat().st_mtime_ns == written
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.usefixtures("unbuilt")
+def test_a_damaged_library_is_built_anew() -> None:
+    """What a full disk has left of a library is replaced, once and for all."""
+    native._place().parent.mkdir()
+    native._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
+    assert trained().engine.how == "C++, 1 thread"
+    assert native._place().stat().st_size > 10_000
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_without_vector_functions(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where glibc's vector functions are missing, the compiler's own loops take the same step."""
+    compiler = unbuilt / "c++"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *HAS_VECTOR_MATH*) exit 1;; esac\nexec c++ "$@"\n')
+    compiler.chmod(compiler.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("CXX", str(compiler))
+    for activation in ("tanh", "sigmoid", "relu"):
+        twins = Twins(network(activation), "cross_entropy", sgd(), native_step=True)
+        twins.run(batches(20))
+        assert twins.engine.how == "C++, 1 thread"
+        twins.assert_same()
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
+    """Each ends with a library that is whole, and one file is left."""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    env.pop("TORCHMLP_NATIVE", None)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT], env=env, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers[0][0] == answers[1][0]
+    assert len(list((tmp_path / "torchmlp").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo note >&2; echo 'error: no such thing' >&2; exit 1", "error: no such thing"),
+        ("exit 1", "failed"),
+    ],
+    ids=["words", "silence"],
+)
+def test_what_the_compiler_says_is_said(
+    script: str, reason: str, unbuilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that does not compile is no error of the run: the last line of the compiler's is in
+    `how`, torch's operators step, and nothing is left in the cache."""
+    compiler = unbuilt / "broken"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(compiler.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert trained(None).engine.how == f"torch's operators ({compiler}: {reason})"
+    assert not list((unbuilt / "torchmlp").iterdir())
+
+
+def test_a_place_where_nothing_can_be_written(
+    unbuilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache folder that cannot be made is no error of the run either."""
+    (unbuilt / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(unbuilt / "file"))
+    how = trained(None).engine.how
+    assert how.startswith("torch's operators (NotADirectoryError: ")
+
+
+@pytest.mark.parametrize("change", ["source", "compiler", "torch", "nothing"])
+def test_a_library_for_each_source(
+    change: str, unbuilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another source, compiler or torch has another file, so that none is ever used for another;
+    the same have the same."""
+    before = native._place()
+    if change == "source":
+        copy = unbuilt / "step.cpp"
+        copy.write_text(native.SOURCE.read_text(encoding="utf-8") + "// \n", encoding="utf-8")
+        monkeypatch.setattr(native, "SOURCE", copy)
+    elif change == "compiler":
+        monkeypatch.setenv("CXX", "clang++ -O1")
+    elif change == "torch":
+        monkeypatch.setattr(torch, "__version__", "9.9.9")
+    assert (native._place() == before) == (change == "nothing")
+    assert before.parent == unbuilt / "torchmlp"
+
+
+def test_by_default_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without $XDG_CACHE_HOME it is ~/.cache."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert native._place().parent == Path("/home/somebody/.cache/torchmlp")
+
+
+def test_the_tables_are_those_of_the_source() -> None:
+    """Numbers and fields that step.cpp and native.py both write down are the same, in order."""
+    source = native.SOURCE.read_text(encoding="utf-8")
+    enums = [*native.ACTIVATIONS, *native.LOSSES]
+    upper = [name.upper() for name in enums]
+    assert f"enum Activation {{ {', '.join(upper[: len(native.ACTIVATIONS)])} }};" in source
+    assert f"enum LossName {{ {', '.join(upper[len(native.ACTIVATIONS) :])} }};" in source
+    assert set(native.ACTIVATIONS) <= set(ACTIVATIONS)
+    assert set(native.LOSSES) <= set(LOSSES)
+    structs = {
+        "Descent": [field[0] for field in native._Descent._fields_],
+        "Update": [field[0] for field in native._Update._fields_],
+        "Layer": [field[0] for field in native._Layer._fields_],
+        "Step": [field[0] for field in native._Step._fields_],
+    }
+    assert structs["Descent"] == list(Descent._fields)
+    for name, fields in structs.items():
+        body = source.split(f"struct {name} {{")[1].split("};")[0]
+        code = "\n".join(line.split("//")[0] for line in body.splitlines())
+        places = [_place_of(field, code) for field in fields]
+        assert all(first < second for first, second in pairwise(places)), (name, fields)
+        declared = sum(line.count(",") + 1 for line in code.split(";") if line.strip())
+        assert declared == len(fields), name
+
+
+def _place_of(field: str, code: str) -> int:
+    words = code.replace(",", " ").replace(";", " ").replace("*", " ").split()
+    return words.index(field)
