@@ -427,7 +427,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, shard: Any) -> None:
     """The error says which one, and what to do."""
     files = tmp_path / shard if isinstance(shard, str) else [tmp_path / name for name in shard]
-    with pytest.raises(DataError, match=r"a(.npz|-images) is missing.\nWay out: correct the list"):
+    with pytest.raises(DataError, match=r"a(.npz|-images) is missing.\nWay out: correct its name"):
         StreamingBatches([files], 1)
 
 

@@ -1,6 +1,7 @@
 import csv
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -834,3 +835,55 @@ def test_several_processes_average_their_gradients(
     assert why_autograd(model, trainer, Classifier) == ""
     monkeypatch.setattr(type(trainer), "world_size", 2)
     assert why_autograd(model, trainer, Classifier) == "2 processes average their gradients"
+
+
+class Snapshot(pl.Callback):
+    """Copies the module after every epoch."""
+
+    def __init__(self) -> None:
+        self.copies: list[Any] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        del trainer
+        self.copies.append(deepcopy(pl_module))
+
+
+def test_a_module_can_be_copied_while_it_trains(tmp_path: Path) -> None:
+    """A callback that keeps copies of the model gets whole ones, which the run does not change."""
+    snapshot = Snapshot()
+    run = train(tmp_path, "fused", callbacks=lambda: [snapshot])
+    assert run.error is None
+    first, last = snapshot.copies
+    for early, late, trained in zip(
+        first.parameters(), last.parameters(), run.model.parameters(), strict=True
+    ):
+        assert late.equal(trained)
+        assert not early.equal(late)
+
+
+def test_an_engine_is_not_of_the_weights(tmp_path: Path) -> None:
+    """A checkpoint does not say who trained: it is taken up by a run that needs autograd."""
+    run = train(tmp_path, "fused", max_epochs=1)
+    run.trainer.save_checkpoint(tmp_path / "one.ckpt")
+    state = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    assert "engine" not in state["hyper_parameters"]
+    again = train(
+        tmp_path, "auto", ckpt_path=tmp_path / "one.ckpt", max_epochs=2, gradient_clip_val=1.0
+    )
+    assert again.error is None
+    assert again.trainer.global_step == 2 * BATCHES
+    assert again.model.trained_by.startswith("autograd (gradient_clip_val")
+
+
+def test_a_hook_on_the_module_needs_autograd(tmp_path: Path) -> None:
+    """Hooks of the module's own forward are called, as in a run by autograd."""
+    seen: list[int] = []
+
+    class Hooked(pl.Callback):
+        def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            del trainer
+            pl_module.register_forward_hook(lambda *_: seen.append(1))
+
+    run = train(tmp_path, "auto", callbacks=lambda: [Hooked()], max_epochs=1)
+    assert "hooks" in run.model.trained_by
+    assert len(seen) >= BATCHES

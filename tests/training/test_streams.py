@@ -319,3 +319,26 @@ def test_streams_compose_over_an_endless_one() -> None:
     assert last.step < 5000
     x, labels = blobs()
     assert (model(x).argmax(-1) == labels).float().mean() > 0.95
+
+
+def test_a_gradient_from_before_is_cleared() -> None:
+    """What an earlier backward pass left in `.grad` is not there after the first step."""
+    model = mlp()
+    x, labels = minibatches()[0]
+    mean_loss(model(x), labels).backward()  # type: ignore[no-untyped-call]
+    sgd = OPTIMIZERS["sgd"](model.parameters())
+    next(training_states(model, "cross_entropy", sgd, minibatches()))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_autocast_is_heeded() -> None:
+    """Under autocast the products are taken in bfloat16, as in a loop by hand."""
+    by_hand, streamed = mlp(), mlp()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = loop(
+            lambda x, t: mean_loss(by_hand(x), t), OPTIMIZERS["sgd"](by_hand.parameters())
+        )
+        sgd = OPTIMIZERS["sgd"](streamed.parameters())
+        stream = list(training_states(streamed, "cross_entropy", sgd, minibatches()))
+    assert [state.loss.item() for state in stream] == [value.item() for value in losses]
+    assert_same_weights(streamed, by_hand)

@@ -1,14 +1,14 @@
 import torch
 from torch import Tensor
 
-SHARE = 0.25  # of a device's free memory, that a data set may take; the rest is for training
+SHARE = 0.25  # of a device's free memory, for each array; what is left is for training
 
 
 def place(values: Tensor, device: torch.device) -> Tensor:
     """The values on the device, where a batch of them costs no transfer, if they fit there.
 
-    They fit when they take no more than a quarter of a CUDA device's free memory; else, and for any
-    other kind of device, they stay where they are.
+    They fit when they take no more than a quarter of a CUDA device's memory that is free then;
+    else, and for any other kind of device, they stay where they are.
     """
     if device.type != "cuda":
         return values

@@ -346,7 +346,9 @@ def _faults(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing.\nWay out: correct the list of shards.") from error
+        raise DataError(
+            f"{path} is missing.\nWay out: correct its name, or the list of shards."
+        ) from error
     except DataError:
         raise
     # RuntimeError is what zipfile raises for settings that it cannot read.

@@ -46,7 +46,11 @@ class BatchesAhead:
     def __init__(self, trainer: Any, step: Callable[[Any], Tensor]) -> None:
         self.trainer, self.step = trainer, step
         self.finite = [c for c in _callbacks(trainer) if isinstance(c, StopWhenNotFinite)]
+        bar = trainer.progress_bar_callback
+        shown = getattr(bar, "refresh_rate", 1)
+        refreshes = [shown] if shown > 1 else []  # one that shows every batch can wait
         self.every = [n for n in (trainer.log_every_n_steps, *_checkpoints(trainer)) if n]
+        self.every += refreshes
         self.loop: Any = trainer.fit_loop.epoch_loop
         self.transfers = _transfers(trainer)
         self.watch = _WhenCut()

@@ -69,7 +69,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         find("loss", loss, LOSSES)
         find("engine", engine, dict.fromkeys(("auto", "autograd", "fused")))
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["engine"])  # of a run, and not of the weights
         self.engine, self.trained_by = engine, ""
         self._fused: FusedTraining | None = None
         self._ahead: BatchesAhead | None = None
@@ -92,6 +92,10 @@ class Classifier(pl.LightningModule):
         dtype = next(self.parameters()).dtype
         logits: Tensor = self.mlp(scale_pixels(images, dtype))
         return logits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: no buffers, and no trainer."""
+        return {**super().__getstate__(), "_fused": None, "_ahead": None}
 
     def on_train_start(self) -> None:
         """Choose how to train."""

@@ -83,6 +83,8 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
     yield from _reasons_of_trainer(trainer)
     if len(list(module.parameters())) != len(list(module.mlp.parameters())):
         yield "the module has parameters beside its network's"
+    if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001
+        yield "the module has hooks, which only its own forward calls"
     yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
     for callback in trainer.callbacks:
         if isinstance(callback, pl.callbacks.GradientAccumulationScheduler):
@@ -91,9 +93,10 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
 
 
 def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
-    on_one_device = isinstance(trainer.strategy, pl.strategies.SingleDeviceStrategy)
-    if trainer.world_size > 1 or not on_one_device:
+    if trainer.world_size > 1:
         yield f"{trainer.world_size} processes average their gradients"
+    if not isinstance(trainer.strategy, pl.strategies.SingleDeviceStrategy):
+        yield f"{type(trainer.strategy).__name__} shares the model out"
     if trainer.precision not in PRECISIONS:
         yield f"precision {trainer.precision} casts between layers"
     if trainer.accumulate_grad_batches != 1:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import Engine, why_not
@@ -57,8 +58,8 @@ def training_states(
     """The run as a stream: one state per descent step, as long as the batches last.
 
     Args:
-        model: any module. An MLP is trained by the `Engine` where it can be, which leaves no
-            gradient in `.grad`.
+        model: any module. An MLP is trained by the `Engine` where it can be: on a CPU, SGD then
+            leaves no gradient in `.grad`.
         loss: "cross_entropy", "mse", "bce" or a function (output, target) -> scalar.
         optimizer: over the model's parameters.
         batches: pairs (input, target); itertools.cycle makes them endless.
@@ -70,11 +71,13 @@ def training_states(
     engine = None
     if isinstance(model, MLP) and isinstance(loss, str) and not why_not(model, loss, optimizer):
         engine = Engine(model, loss, optimizer)
+        optimizer.zero_grad()  # what is there from before is nobody's
     for step, (x, target) in enumerate(batches, 1):
         if rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
-        if engine is None or x.requires_grad or target.requires_grad:
+        wants_graph = x.requires_grad or target.requires_grad or autocast_is_on(x.device.type)
+        if engine is None or wants_graph:
             value = _step_by_autograd(model, loss, optimizer, x, target)
         else:
             value = engine.step(x, target)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from torchmlp.training.engine import native
+from torchmlp.training.engine import library
 
 
 @pytest.fixture
 def unbuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for the compiled step in which there is none, as on a machine that is new to it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.load.cache_clear()
+    library._load.cache_clear()
     yield tmp_path
-    native.load.cache_clear()
+    library._load.cache_clear()

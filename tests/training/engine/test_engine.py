@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from torch.profiler import ProfilerActivity, profile
 
 from torchmlp import MLP, Engine
-from torchmlp.training.engine import native, why_not
+from torchmlp.training.engine import library, native, why_not
 from torchmlp.training.engine.workspace import Workspace
 from training.engine.twins import (
     TOLERANCES,
@@ -938,17 +938,26 @@ def test_subnormal_numbers_are_the_callers_again() -> None:
 
 def test_native_false_never_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """native=False does not so much as look for a library."""
-    monkeypatch.setattr(native, "load", lambda: pytest.fail("looked for the library"))
+    monkeypatch.setattr(library, "load", lambda: pytest.fail("looked for the library"))
     mlp = network()
     engine = Engine(mlp, "cross_entropy", sgd()(mlp.parameters()), native=False)
     for x, target in batches(2):
         engine.step(x, target)
 
 
+def strided_bias(mlp: MLP) -> MLP:
+    """The network with every bias in every other place of a tensor."""
+    for bias in mlp.biases:
+        assert bias is not None
+        bias.data = torch.stack((bias.data, torch.full_like(bias.data, 7.0)), 1)[:, 0]
+    return mlp
+
+
 IMPOSSIBLE: dict[str, tuple[Any, str]] = {
     "dtype": (lambda: network("relu", dtype=torch.bfloat16), "parameters are torch.bfloat16"),
     "activation": (lambda: network("gelu"), "gelu has no C++ form"),
-    "layout": (lambda: transposed(network("relu")), "a weight is not contiguous"),
+    "layout": (lambda: transposed(network("relu")), "a parameter is not contiguous"),
+    "bias layout": (lambda: strided_bias(network("relu")), "a parameter is not contiguous"),
 }
 
 
@@ -991,8 +1000,8 @@ def test_without_c_plus_plus_torchs_operators_do(
         reason = "FileNotFoundError: "
     else:
         monkeypatch.setenv("CXX", "/nonexistent/c++")
-        native._place().parent.mkdir()
-        native._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
+        library._place().parent.mkdir()
+        library._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
         reason = "FileNotFoundError: "
     twins = Twins(network(), "cross_entropy", sgd(momentum=0.9), native_step=None)
     twins.run(batches(10))
@@ -1070,3 +1079,48 @@ def test_the_environment_is_as_the_tests_left_it() -> None:
     assert torch.get_num_threads() == 1
     assert os.environ.get("TORCHMLP_NATIVE") != "0"
     assert "native" in inspect.signature(Engine).parameters
+
+
+@pytest.mark.parametrize("native_step", [False, pytest.param(True, marks=needs_compiler)])
+def test_a_copy_trains_by_itself(native_step: bool) -> None:
+    """copy.deepcopy of an engine that has taken steps: the copy and the original go the same way,
+    each over parameters of its own."""
+    mlp = network()
+    engine = Engine(mlp, "cross_entropy", sgd(momentum=0.9)(mlp.parameters()), native=native_step)
+    first, second = batches(2)
+    engine.step(*first)
+    copy = deepcopy(engine)
+    assert copy.step(*second) == engine.step(*second)
+    for mine, theirs in zip(copy.model.parameters(), mlp.parameters(), strict=True):
+        assert mine.data_ptr() != theirs.data_ptr()
+        assert mine.equal(theirs)
+
+
+@needs_compiler
+def test_the_number_of_threads_is_read_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.set_num_threads between two steps holds for the second, and `how` says so."""
+    monkeypatch.setattr(native, "WORK_FOR_THREADS", 0)
+    mlp = network()
+    engine = Engine(mlp, "cross_entropy", sgd()(mlp.parameters()), native=True)
+    (batch,) = batches(1)
+    before = torch.get_num_threads()
+    try:
+        for threads, how in ((2, "C++, 2 threads"), (1, "C++, 1 thread")):
+            torch.set_num_threads(threads)
+            engine.step(*batch)
+            assert engine.how == how
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_batch_size_in_use_keeps_its_buffers() -> None:
+    """Of more batch sizes than buffers are kept for, the one used last stays."""
+    mlp = network()
+    engine = Engine(mlp, "cross_entropy", sgd()(mlp.parameters()), native=False)
+    ((x, target),) = batches(1, rows=(20,))
+    engine.step(x, target)
+    bound = engine._last
+    for rows in range(1, 19):
+        engine.step(x[:rows], target[:rows])
+        engine.step(x, target)
+    assert engine._last is bound

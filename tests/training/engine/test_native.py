@@ -4,26 +4,27 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
-from torchmlp.training.engine import native
+from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent
 from training.engine.twins import Twins, batches, needs_compiler, network, sgd
 
 SCRIPT = """
 import torch
 from torchmlp import MLP, Engine
-from torchmlp.training.engine import native
+from torchmlp.training.engine import library
 
 torch.manual_seed(0)
 model = MLP(6, [8], 3)
 engine = Engine(model, "cross_entropy", torch.optim.SGD(model.parameters(), lr=0.1), native=True)
 loss = engine.step(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
-print(float(loss), native._place())
+print(float(loss), library._place())
 """
 
 
@@ -41,12 +42,12 @@ def test_it_is_built_once(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """The first step on a machine compiles a library into the cache; the next process finds it and
     needs no compiler. Nothing else stays behind."""
     assert trained().engine.how == "C++, 1 thread"
-    assert [path.name for path in (unbuilt / "torchmlp").iterdir()] == [native._place().name]
-    written = native._place().stat().st_mtime_ns
-    native.load.cache_clear()
-    monkeypatch.setattr(native, "_build", lambda _: pytest.fail("built again"))
+    assert [path.name for path in (unbuilt / "torchmlp").iterdir()] == [library._place().name]
+    written = library._place().stat().st_mtime_ns
+    library._load.cache_clear()
+    monkeypatch.setattr(library, "_build", lambda _: pytest.fail("built again"))
     assert trained().engine.how == "C++, 1 thread"
-    assert native._place().stat().st_mtime_ns == written
+    assert library._place().stat().st_mtime_ns == written
 
 
 @needs_compiler
@@ -54,10 +55,10 @@ def test_it_is_built_once(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.usefixtures("unbuilt")
 def test_a_damaged_library_is_built_anew() -> None:
     """What a full disk has left of a library is replaced, once and for all."""
-    native._place().parent.mkdir()
-    native._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
+    library._place().parent.mkdir()
+    library._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
     assert trained().engine.how == "C++, 1 thread"
-    assert native._place().stat().st_size > 10_000
+    assert library._place().stat().st_size > 10_000
 
 
 @needs_compiler
@@ -131,16 +132,16 @@ def test_a_library_for_each_source(
 ) -> None:
     """Another source, compiler or torch has another file, so that none is ever used for another;
     the same have the same."""
-    before = native._place()
+    before = library._place()
     if change == "source":
         copy = unbuilt / "step.cpp"
-        copy.write_text(native.SOURCE.read_text(encoding="utf-8") + "// \n", encoding="utf-8")
-        monkeypatch.setattr(native, "SOURCE", copy)
+        copy.write_text(library.SOURCE.read_text(encoding="utf-8") + "// \n", encoding="utf-8")
+        monkeypatch.setattr(library, "SOURCE", copy)
     elif change == "compiler":
         monkeypatch.setenv("CXX", "clang++ -O1")
     elif change == "torch":
         monkeypatch.setattr(torch, "__version__", "9.9.9")
-    assert (native._place() == before) == (change == "nothing")
+    assert (library._place() == before) == (change == "nothing")
     assert before.parent == unbuilt / "torchmlp"
 
 
@@ -148,12 +149,12 @@ def test_by_default_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> N
     """Without $XDG_CACHE_HOME it is ~/.cache."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert native._place().parent == Path("/home/somebody/.cache/torchmlp")
+    assert library._place().parent == Path("/home/somebody/.cache/torchmlp")
 
 
 def test_the_tables_are_those_of_the_source() -> None:
     """Numbers and fields that step.cpp and native.py both write down are the same, in order."""
-    source = native.SOURCE.read_text(encoding="utf-8")
+    source = library.SOURCE.read_text(encoding="utf-8")
     enums = [*native.ACTIVATIONS, *native.LOSSES]
     upper = [name.upper() for name in enums]
     assert f"enum Activation {{ {', '.join(upper[: len(native.ACTIVATIONS)])} }};" in source
@@ -179,3 +180,55 @@ def test_the_tables_are_those_of_the_source() -> None:
 def _place_of(field: str, code: str) -> int:
     words = code.replace(",", " ").replace(";", " ").replace("*", " ").split()
     return words.index(field)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_what_others_may_write_is_not_loaded(unbuilt: Path) -> None:
+    """A library, or a folder, that somebody else could have put there is refused, and `how` says
+    so; one of the user's own is loaded."""
+    library.load()
+    place = library._place()
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+    for path in (place, place.parent):
+        path.chmod(0o777)
+        library._load.cache_clear()
+        if path is place:  # it is built anew, for this user alone
+            library.load()
+            assert path.stat().st_mode & 0o022 == 0
+            continue
+        with pytest.raises(library.NoNativeStepError, match="can be written by others"):
+            library.load()
+    assert list(unbuilt.rglob("*.so")) == [place]
+
+
+def test_a_failure_is_not_tried_again(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be compiled, the compiler is asked once and not at every batch size."""
+    monkeypatch.setenv("CXX", "false")
+    asked: list[Any] = []
+    run = subprocess.run
+
+    def counted(*words: Any, **how: Any) -> Any:
+        asked.append(words)
+        return run(*words, **how)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    for _ in range(3):
+        with pytest.raises(library.NoNativeStepError, match=r"^false: failed"):
+            library.load()
+    assert len(asked) == 2  # with vector functions and without
+    assert list(unbuilt.rglob("*.so")) == []
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, unbuilt: Path) -> None:
+    """Where no home can be told, as in some containers, there is a reason and no crash."""
+    del unbuilt
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert trained(None).engine.how == (
+        "torch's operators (RuntimeError: Could not determine home directory.)"
+    )

@@ -14,7 +14,7 @@ from torchmlp.kernels.losses import LOSSES, check_target
 from torchmlp.kernels.names import find
 from torchmlp.nn.dense import Dense
 from torchmlp.nn.mlp import MLP
-from torchmlp.training.engine import native
+from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent, Descents, is_fusible
 from torchmlp.training.engine.graph import GraphStep
 from torchmlp.training.engine.torch_step import TorchStep
@@ -43,7 +43,8 @@ class Engine:
     Raises:
         ValueError: a model, loss or optimizer whose step is not this one (see `why_not`).
 
-    Autocast is not looked at: a step is computed in the parameters' dtype.
+    Autocast is not looked at: a step is computed in the parameters' dtype. The C++ step takes
+    subnormal numbers for 0. Hooks are looked for once, here.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -69,6 +70,10 @@ class Engine:
         self._descents = Descents(optimizer, self._parameters, is_fused=is_fused)
         self._steps: dict[Any, _Bound] = {}
         self._places: list[int] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: buffers are made anew, over its own parameters."""
+        return {**self.__dict__, "_steps": {}, "_places": [], "_last": None}
 
     @property
     def how(self) -> str:
@@ -101,7 +106,7 @@ class Engine:
 
         Raises:
             ValueError: shapes or devices that do not fit, an input that requires a gradient, a
-                label that is no class. Nothing has been changed then.
+                label that is no class. No parameter and no optimizer state has been changed then.
             TypeError: dtypes that do not fit.
         """
         if x.requires_grad or target.requires_grad:
@@ -118,10 +123,9 @@ class Engine:
         descents.look(has_moved=has_moved)
         rates = (model.dropout, model.input_dropout) if model.training else None
         batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
-        key = (*batch, rates, descents.lowest)
-        bound = self._steps.get(key)
-        if bound is None:
-            bound = self._steps[key] = self._bind(x, target)
+        key = (*batch, rates, descents.lowest, torch.get_num_threads())
+        bound = self._steps.pop(key, None) or self._bind(x, target)
+        self._steps[key] = bound  # the last one used is the last one given up
         loss = bound.take(x, target, descents)
         self._last = bound
         if descents.is_fused:
@@ -161,10 +165,10 @@ class Engine:
             reason = native.why_not_native(workspace, target, self.loss)
             try:
                 if not reason:
-                    step = native.NativeStep(native.load(), workspace, self.loss)
+                    step = native.NativeStep(library.load(), workspace, self.loss)
                     threads = step.step.threads
                     return step, f"C++, {threads} thread{'s' if threads > 1 else ''}"
-            except native.NoNativeStepError as error:
+            except library.NoNativeStepError as error:
                 reason = str(error)
             if self.native:
                 raise ValueError(f"Engine: native=True, but {reason}; leave it out")

@@ -1,6 +1,7 @@
 """The step on a GPU: captured once, replayed with one launch."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ class GraphStep:
     """A `TorchStep` as a CUDA graph, from inputs of its own to the gradients.
 
     What is captured holds no setting of the optimizer: gradients are written into `.grad`, and the
-    optimizer takes its own fused step.
+    optimizer takes its own step.
     """
 
     def __init__(
@@ -23,7 +24,8 @@ class GraphStep:
         step: TorchStep,
         capture: Callable[[Callable[[], None]], Callable[[], object]] | None = None,
     ) -> None:
-        self.step, self.capture = step, capture or _capture
+        self.step = step
+        self.capture = capture or partial(_capture, device=step.workspace.ones.device)
         self.x, self.target, self.loss = Tensor(), Tensor(), Tensor()
         self.replay: Callable[[], object] | None = None
 
@@ -51,16 +53,17 @@ class GraphStep:
         return self.step.right(labels)
 
 
-def _capture(run: Callable[[], None]) -> Callable[[], object]:
+def _capture(run: Callable[[], None], device: torch.device) -> Callable[[], object]:
     # Gradients are overwritten at every run, so warming up changes nothing but dropout's generator.
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
+    with torch.cuda.device(device):  # a stream belongs to one
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Of this thread only: a loader's may pin memory meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Of this thread only: a loader's may pin memory meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        run()
     return graph.replay

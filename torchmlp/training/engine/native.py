@@ -1,35 +1,22 @@
-"""The step in C++: compiled on demand, kept in the user's cache, called by ctypes.
-
-step.cpp reads none of torch's headers and calls the BLAS that torch's library exports, so that a
-compiler needs two seconds and nothing else. Where there is no compiler, or no such BLAS, steps are
-taken in torch's operators.
-"""
+"""The step in C++, step.cpp, called by ctypes over a workspace's buffers."""
 
 import ctypes
-import hashlib
-import os
-import platform
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchmlp.training.engine.descent import Descent, Slot
+from torchmlp.training.engine.library import FUNCTIONS
 from torchmlp.training.engine.workspace import Workspace
 
-SOURCE = Path(__file__).with_name("step.cpp")
 # By their numbers in step.cpp.
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh", "hardtanh", "relu6")
 LOSSES = ("cross_entropy", "mse")
-FUNCTIONS = {torch.float32: "step_float32", torch.float64: "step_float64"}
-# Below so many multiplications a second thread costs more than it takes over. A layer of at least
-# so many bytes of weights is shared by outputs, so that each thread reads its own rows of W.
+# Measured on two cores (benchmarks/step.py, scaling.py). Below so many multiplications a second
+# thread costs more than it takes over. A layer of at least so many bytes of weights is shared by
+# outputs, so that each thread reads its own rows of W.
 WORK_FOR_THREADS = 8_000_000
 WEIGHTS_FOR_COLUMNS = 64 * 1024
 # From so many rows on, reading the others' rows of W as well is the smaller cost.
@@ -73,7 +60,7 @@ class NativeStep:
     """One step over a workspace's buffers, in one call.
 
     Args:
-        library: from `load`.
+        library: from `library.load`.
         workspace: the buffers.
         loss: one of `LOSSES`.
     """
@@ -131,8 +118,8 @@ class NativeStep:
         """
         step = self.step
         if descents is not self.known:
-            for mine, descent in zip(self.descents, descents, strict=False):
-                mine.__init__(*descent)
+            for k, descent in enumerate(descents):
+                self.descents[k] = _Descent(*descent)  # copied to its place
             self.known = descents
         if self.has_masks:
             self.workspace.draw_masks()
@@ -172,80 +159,12 @@ def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:
         f"parameters are on {like.device}": like.device.type != "cpu",
         f"parameters are {like.dtype}": like.dtype not in FUNCTIONS,
         f"{', '.join(strange)} has no C++ form": bool(strange),
-        "a weight is not contiguous": not all(x.weight.is_contiguous() for x in workspace.layers),
+        "a parameter is not contiguous": not all(
+            p.is_contiguous() for x in workspace.layers for p in (x.weight, x.bias) if p is not None
+        ),
         f"{loss} of {target.dtype} targets has no C++ form": not (has_labels or has_values),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-class NoNativeStepError(RuntimeError):
-    """The step cannot be compiled or loaded here; says why."""
-
-
-@cache
-def load() -> ctypes.CDLL:
-    """The compiled step, built if this machine has not got it yet.
-
-    Kept in $XDG_CACHE_HOME/torchmlp (default ~/.cache/torchmlp), one file for each source, torch
-    and processor. `TORCHMLP_NATIVE=0` in the environment forbids it.
-
-    Raises:
-        NoNativeStepError: no compiler ($CXX, or c++), no BLAS in torch's library, no place to
-            write.
-    """
-    if os.environ.get("TORCHMLP_NATIVE") == "0":
-        raise NoNativeStepError("TORCHMLP_NATIVE=0 forbids it")
-    path = _place()
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # not there, or damaged
-        library = _built(path)
-    for name in FUNCTIONS.values():
-        function = getattr(library, name)
-        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
-    return library
-
-
-def _built(path: Path) -> ctypes.CDLL:
-    try:
-        _build(path)
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NoNativeStepError(f"{type(error).__name__}: {error}") from error
-
-
-def _build(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    libraries = Path(torch.__file__).parent / "lib"
-    common = [*shlex.split(os.environ.get("CXX", "c++")), "-std=c++17", "-O3", "-march=native"]
-    common += ["-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC", str(SOURCE)]
-    common += [f"-L{libraries}", "-ltorch_cpu", "-Wl,--no-undefined"]
-    error = ""
-    # Processes that build at once each rename a whole file; without glibc's vector functions the
-    # compiler's own loops do.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / "step.so"
-        for extra in (["-DHAS_VECTOR_MATH"], []):
-            words = [*common, *extra, "-lm", "-o", str(part)]
-            run = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-            if run.returncode == 0:
-                part.replace(path)
-                return
-            error = run.stderr.strip().splitlines()[-1] if run.stderr.strip() else "failed"
-    raise NoNativeStepError(f"{common[0]}: {error}")
-
-
-def _place() -> Path:
-    processor = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        processor = next((line for line in lines if line.startswith("flags")), processor)
-    parts = [SOURCE.read_text(encoding="utf-8"), torch.__version__, torch.__file__, processor]
-    parts += [platform.machine(), os.environ.get("CXX", "c++")]
-    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "torchmlp" / f"step-{name}.so"
 
 
 def _address(tensor: Tensor | None) -> int | None:

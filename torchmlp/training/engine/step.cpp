@@ -8,9 +8,8 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <tuple>
 #include <type_traits>
-#include <utility>
+#include <vector>
 
 #include <omp.h>
 #include <sched.h>
@@ -70,8 +69,9 @@ class Barrier {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins > 2000) sched_yield();
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round;) {
+      if (spins < 2000) ++spins;
+      else sched_yield();
 #ifdef __x86_64__
       __builtin_ia32_pause();
 #endif
@@ -379,32 +379,34 @@ int take(Step& step) {
       if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
     }
   Barrier barrier;
-  double loss = 0;
-  step.right = 0;
+  struct alignas(64) Part {  // a cache line for each thread
+    double loss = 0;
+    int64_t right = 0;
+  };
+  std::vector<Part> parts(step.threads);
   const auto work = [&](int thread, int threads) {
+    // A product called from one of several threads takes that thread alone; from the only one, MKL would take all.
+    const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
     FlushSubnormals flush;
     Worker<T> worker(step, thread, threads, barrier);
     worker.run();
-    return std::pair(worker.loss, worker.right);
+    parts[thread].loss = worker.loss;
+    parts[thread].right = worker.right;
+    if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before);
   };
-  // A product called from one of several threads takes that thread alone; from the only one, MKL would take all.
-  const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
   if (step.threads == 1) {
-    std::tie(loss, step.right) = work(0, 1);
+    work(0, 1);
   } else {
-    // As many threads as OpenMP gives, which may be fewer than asked for.
 #pragma omp parallel num_threads(step.threads)
-    {
-      const auto [own_loss, own_right] = work(omp_get_thread_num(), omp_get_num_threads());
-#pragma omp critical
-      {
-        loss += own_loss;
-        step.right += own_right;
-      }
-    }
+    work(omp_get_thread_num(), omp_get_num_threads());  // of as many as OpenMP gives, which may be fewer
   }
-  if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(before);
-  *static_cast<T*>(step.result) = T(loss / step.rows);
+  Part sum;  // in the threads' order, so that a run can be repeated to the last bit
+  for (const Part& part : parts) {
+    sum.loss += part.loss;
+    sum.right += part.right;
+  }
+  step.right = sum.right;
+  *static_cast<T*>(step.result) = T(sum.loss / step.rows);
   return -1;
 }
 

@@ -15,9 +15,10 @@ from torchmlp.training.engine.descent import Descent, Slot
 from torchmlp.training.engine.elementwise import in_place
 from torchmlp.training.engine.workspace import LayerBuffers, Workspace
 
-# Below so many multiplications a step is quicker on one thread: torch wakes a second one for single
-# operations, an exponential of 320 numbers among them, and waits 90 us for it each time.
-WORK_FOR_THREADS = 100_000_000
+# Measured on two cores (benchmarks/step.py): below so many multiplications a step is quicker on one
+# thread. Torch wakes a second one for single operations, an exponential of 320 numbers among them,
+# and waits for it each time.
+WORK_WORTH_WAKING = 100_000_000
 _HALF = (torch.float16, torch.bfloat16)
 _nll_loss: Any = getattr(torch._C._nn, "nll_loss")  # noqa: B009, SLF001  it has no stub
 
@@ -37,7 +38,7 @@ class TorchStep:
         self.scale = torch.tensor(255, dtype=dtype, device=workspace.ones.device)
         self.minus_one = workspace.ones.new_full((), -1.0).expand(workspace.rows, 1)
         work = 3 * workspace.rows * sum(layer.weight.numel() for layer in workspace.layers)
-        self.is_small = self.scale.device.type == "cpu" and work < WORK_FOR_THREADS
+        self.is_small = self.scale.device.type == "cpu" and work < WORK_WORTH_WAKING
         self.slots: Sequence[Slot | None] = ()
 
     def bind(self, slots: Sequence[Slot | None]) -> None:
