@@ -326,7 +326,7 @@ def test_who_trains_is_said(tmp_path: Path, engine: str) -> None:
     """`trained_by` names the way of the step, with either setting that allows it."""
     run = train(tmp_path, engine)
     assert run.error is None
-    assert run.model.trained_by.startswith(("the engine (C++", "the engine (torch's operators"))
+    assert run.model.trained_by.startswith(("the engine: C++", "the engine: torch's operators"))
     assert run.model._fused is None
 
 

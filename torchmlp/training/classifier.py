@@ -115,7 +115,7 @@ class Classifier(pl.LightningModule):
     def on_train_end(self) -> None:
         """Say how it was trained, and give the buffers back."""
         if self._fused and self._ahead:
-            self.trained_by = f"the engine ({self._fused.engine.how})"
+            self.trained_by = f"the engine: {self._fused.engine.how}"
             self._ahead.stop()
         self._fused = self._ahead = None
 

@@ -4,7 +4,8 @@ engine         what can be stepped so, and one step
 workspace      the buffers of one batch size
 descent        an optimizer's settings as what becomes of δᵀ a
 torch_step     the step in torch's operators, for every activation, loss, dtype and device
-step.cpp       the step in C++, for most of them on a CPU; `native` compiles and calls it
+step.cpp       the step in C++, on a CPU; `library` compiles it, `native` calls it
+graph          the step on a GPU, captured and replayed
 """
 
 from torchmlp.training.engine.engine import Engine, why_not
