@@ -6,7 +6,7 @@
     python benchmarks/step.py --rounds 0 --figure              only draws
 
 ReLU, cross-entropy, plain SGD, float32. Every provider first takes three steps at η = 0.1 that are
-compared with autograd in float64. numpy, JAX and scikit-learn (pip install jax scikit-learn) run in
+compared with autograd in float64. numpy, JAX and scikit-learn (the extra `bench`) run in
 processes of their own; one that is not installed is left out. JAX's steps are queued and waited for
 at the end of a turn: with one thread it takes up to a quarter more than one core. scikit-learn's
 partial_fit checks its arguments in every call, as it does for its users. Each count of threads is
