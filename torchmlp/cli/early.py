@@ -84,7 +84,7 @@ def _check_model(settings: dict[str, str]) -> None:
     }
     if not plain:
         return
-    from torchmlp.kernels.activations import ACTIVATIONS  # noqa: PLC0415
+    from torchmlp.kernels.activations import ACTIVATIONS  # noqa: PLC0415  they import torch
     from torchmlp.kernels.init import parse_init  # noqa: PLC0415
     from torchmlp.kernels.losses import LOSSES  # noqa: PLC0415
     from torchmlp.kernels.names import find  # noqa: PLC0415

@@ -17,4 +17,9 @@ def dropout_mask(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*sha
 
     Source: Srivastava et al. (2014), in the inverted form that leaves evaluation unscaled.
     """
-    return torch.empty_like(x).bernoulli_(1 - rate).div_(1 - rate)
+    return draw_mask_(torch.empty_like(x), rate)
+
+
+def draw_mask_(mask: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
+    """The same mask, drawn into the memory of `mask`."""
+    return mask.bernoulli_(1 - rate).div_(1 - rate)

@@ -46,11 +46,10 @@ class BatchesAhead:
     def __init__(self, trainer: Any, step: Callable[[Any], Tensor]) -> None:
         self.trainer, self.step = trainer, step
         self.finite = [c for c in _callbacks(trainer) if isinstance(c, StopWhenNotFinite)]
-        bar = trainer.progress_bar_callback
-        shown = getattr(bar, "refresh_rate", 1)
-        refreshes = [shown] if shown > 1 else []  # one that shows every batch can wait
-        self.every = [n for n in (trainer.log_every_n_steps, *_checkpoints(trainer)) if n]
-        self.every += refreshes
+        shown = getattr(trainer.progress_bar_callback, "refresh_rate", 1)
+        if shown == 1:
+            shown = 0  # a bar that shows every batch can wait
+        self.every = [n for n in (trainer.log_every_n_steps, shown, *_checkpoints(trainer)) if n]
         self.loop: Any = trainer.fit_loop.epoch_loop
         self.transfers = _transfers(trainer)
         self.watch = _WhenCut()
@@ -77,7 +76,7 @@ class BatchesAhead:
     def _nobody_watches(self) -> bool:
         """Whether nothing happens after the next batch."""
         loop, trainer = self.loop, self.trainer
-        batch, step = loop.batch_progress.current.ready + 1, loop._batches_that_stepped + 1  # noqa: SLF001
+        batch, step = loop.batch_progress.current.ready + 1, loop._batches_that_stepped + 1
         iteration = batch
         if trainer.check_val_every_n_epoch is None:
             iteration = loop.batch_progress.total.ready + 1
@@ -114,19 +113,19 @@ class BatchesAhead:
         for callback in self.finite:
             callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
         progress.increment_completed()
-        loop._batches_that_stepped += 1  # noqa: SLF001
+        loop._batches_that_stepped += 1
 
 
 def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:
     """The way of a batch to the device: of Lightning's hooks, on a CPU, those that do anything."""
     if trainer.strategy.root_device.type != "cpu":
         return [
-            partial(trainer.lightning_module._on_before_batch_transfer, dataloader_idx=0),  # noqa: SLF001
+            partial(trainer.lightning_module._on_before_batch_transfer, dataloader_idx=0),
             partial(trainer.strategy.batch_to_device, dataloader_idx=0),
         ]
     hooks: list[Callable[[Any], Any]] = []
     for name in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
-        owner = trainer._data_connector._datahook_selector.get_instance(name)  # noqa: SLF001
+        owner = trainer._data_connector._datahook_selector.get_instance(name)
         if overrides(owner, pl.core.hooks.DataHooks, name):
             device = {"device": trainer.strategy.root_device} if "to_device" in name else {}
             hooks.append(partial(getattr(owner, name), dataloader_idx=0, **device))
@@ -148,7 +147,7 @@ def _callbacks(trainer: Any) -> list[pl.Callback]:
 def _checkpoints(trainer: Any) -> list[int]:
     """After how many steps each checkpoint callback saves; 0 for one that counts no steps."""
     return [
-        callback._every_n_train_steps  # noqa: SLF001
+        callback._every_n_train_steps
         for callback in trainer.checkpoint_callbacks
         if isinstance(callback, pl.callbacks.ModelCheckpoint)
     ]
@@ -169,7 +168,7 @@ def _is_watched(trainer: Any) -> bool:
     overridden = any(
         overrides(watcher, base, name) for watcher, base in watchers for name in WATCHES_A_BATCH
     )
-    by_the_clock = trainer._val_check_time_interval is not None or any(  # noqa: SLF001
+    by_the_clock = trainer._val_check_time_interval is not None or any(
         getattr(callback, "_train_time_interval", None) is not None
         for callback in trainer.checkpoint_callbacks
     )
@@ -190,4 +189,4 @@ class _WhenCut(pl.Callback):
     ) -> None:
         """Hand it on."""
         del trainer
-        pl_module.on_exception(exception)  # type: ignore[operator]
+        pl_module.on_exception(exception)  # type: ignore[operator]  # Classifier's

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
@@ -16,6 +15,7 @@ from torchmlp.training.ahead import BatchesAhead
 from torchmlp.training.fused import FusedTraining, why_autograd
 from torchmlp.training.lightning import pl
 from torchmlp.training.schedules import OneCycle, for_lightning
+from torchmlp.training.targets import target_of
 
 Batch = tuple[Tensor, Tensor]
 
@@ -189,9 +189,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         logits = self(images)
         accuracy = (logits.detach().argmax(-1) == labels).float().mean()
-        target = labels
-        if self.loss != "cross_entropy":
-            target = one_hot(labels, logits.shape[-1]).to(logits.dtype)
+        target = target_of(labels, self.loss, logits.shape[-1], logits.dtype)
         return mean_loss(logits, target, self.loss), accuracy
 
     def _log_evaluation(self, stage: str, batch: Batch) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from torchmlp.data import scale_pixels
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import overrides
 from torchmlp.training.engine import Engine, why_not
 from torchmlp.training.lightning import pl
+from torchmlp.training.targets import target_of
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
 SHOWN_GRADIENTS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -43,13 +44,11 @@ class FusedTraining:
     def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Train on a batch of images and labels; the mean loss before the step."""
         images, labels = batch
-        target = labels
-        if self.loss != "cross_entropy":
-            mlp = self.engine.model
-            target = one_hot(labels, mlp.out_features).to(mlp.weights[0].dtype)
-        if images.dtype != torch.uint8:
-            images = images.flatten(1).to(self.engine.model.weights[0].dtype)
-        loss = self.engine.step(images, target)
+        mlp, dtype = self.engine.model, self.engine.model.weights[0].dtype
+        target = target_of(labels, self.loss, mlp.out_features, dtype)
+        # Pixels are scaled in the step.
+        x = images if images.dtype == torch.uint8 else scale_pixels(images, dtype)
+        loss = self.engine.step(x, target)
         self._losses.append(loss)
         self._counts.append(len(labels))
         self._right = self._right + self.engine.right(labels)
@@ -83,7 +82,7 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
     yield from _reasons_of_trainer(trainer)
     if len(list(module.parameters())) != len(list(module.mlp.parameters())):
         yield "the module has parameters beside its network's"
-    if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001
+    if module._forward_hooks or module._forward_pre_hooks:
         yield "the module has hooks, which only its own forward calls"
     yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
     for callback in trainer.callbacks:
@@ -103,7 +102,7 @@ def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
         yield f"accumulate_grad_batches={trainer.accumulate_grad_batches} adds gradients up"
     if trainer.gradient_clip_val:
         yield f"gradient_clip_val={trainer.gradient_clip_val} reads the gradients"
-    if trainer._detect_anomaly:  # noqa: SLF001
+    if trainer._detect_anomaly:
         yield "detect_anomaly looks at autograd"
     if len(trainer.optimizers) != 1:
         yield f"{len(trainer.optimizers)} optimizers"

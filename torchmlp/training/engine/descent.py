@@ -241,9 +241,9 @@ def _has_velocity(settings: Sequence[tuple[Any, ...]]) -> list[bool]:
 def is_fusible(optimizer: Optimizer) -> bool:
     """Whether a step of the optimizer is `sgd_descent` and nothing else."""
     hooks = (
-        optimizer._optimizer_step_pre_hooks,  # noqa: SLF001  nothing public tells
-        optimizer._optimizer_step_post_hooks,  # noqa: SLF001
-        hooks_of_all._global_optimizer_pre_hooks,  # noqa: SLF001
-        hooks_of_all._global_optimizer_post_hooks,  # noqa: SLF001
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        hooks_of_all._global_optimizer_pre_hooks,
+        hooks_of_all._global_optimizer_post_hooks,
     )
     return type(optimizer) is SGD and not any(hooks)

@@ -48,28 +48,16 @@ def _nothing(*_: Tensor) -> None:
     pass
 
 
-def _relu(z: Tensor, a: Tensor) -> None:
-    torch.clamp_min(z, 0, out=a)
+def _of_a(function: Callable[..., object], backward: Any, *after: Any) -> InPlace:
+    """A function of torch and its pullback, which reads a; the latter takes settings after a."""
 
+    def value(z: Tensor, a: Tensor) -> None:
+        function(z, out=a)
 
-def _relu_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
-    _aten.threshold_backward.grad_input(delta, a, 0, grad_input=delta)
+    def pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
+        backward(delta, a, *after, grad_input=delta)
 
-
-def _sigmoid(z: Tensor, a: Tensor) -> None:
-    torch.sigmoid(z, out=a)
-
-
-def _sigmoid_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
-    _aten.sigmoid_backward.grad_input(delta, a, grad_input=delta)
-
-
-def _tanh(z: Tensor, a: Tensor) -> None:
-    torch.tanh(z, out=a)
-
-
-def _tanh_pullback(delta: Tensor, _: Tensor, a: Tensor) -> None:
-    _aten.tanh_backward.grad_input(delta, a, grad_input=delta)
+    return InPlace(value, pullback)
 
 
 def _of_z(
@@ -110,9 +98,9 @@ def _gelu(approximate: str) -> InPlace:
 
 _KERNELS = {
     "identity": InPlace(_nothing, _nothing),
-    "relu": InPlace(_relu, _relu_pullback),
-    "sigmoid": InPlace(_sigmoid, _sigmoid_pullback),
-    "tanh": InPlace(_tanh, _tanh_pullback),
+    "relu": _of_a(partial(torch.clamp_min, min=0), _aten.threshold_backward.grad_input, 0),
+    "sigmoid": _of_a(torch.sigmoid, _aten.sigmoid_backward.grad_input),
+    "tanh": _of_a(torch.tanh, _aten.tanh_backward.grad_input),
     "leaky_relu": _of_z("leaky_relu", (0.01,), (0.01, False)),
     "elu": _elu(1.0, 1.0),
     "selu": _elu(1.6732632423543772, 1.0507009873554805),  # Klambauer et al. (2017), equation 14

@@ -130,7 +130,7 @@ class Engine:
         self._last = bound
         if descents.is_fused:
             descents.keep()
-            self.optimizer._opt_called = True  # type: ignore[attr-defined]  # noqa: SLF001  schedulers ask for it
+            self.optimizer._opt_called = True  # type: ignore[attr-defined]
         else:
             self.optimizer.step()
         return loss
@@ -233,7 +233,7 @@ def _reasons_of_parameters(parameters: list[Parameter]) -> Iterator[str]:
         yield "layers share a parameter; train with autograd"
     if any(type(p) is not Parameter or p.layout != torch.strided for p in parameters):
         yield "expected plain parameters, got another kind of tensor; train with autograd"
-    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):  # noqa: SLF001
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
         yield "a parameter has gradient hooks, which only autograd calls"
     if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
         yield "expected parameters of one floating dtype on one device"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.kernels.activations import ACTIVATIONS
+from torchmlp.kernels.dropout import draw_mask_
 from torchmlp.nn.mlp import MLP
 
 
@@ -83,8 +84,8 @@ class Workspace:
         """Draw dropout's masks, in the order and from the generator that `MLP.forward` does."""
         input_rate, hidden_rate = self.rates
         if self.input_mask is not None:
-            self.input_mask.bernoulli_(1 - input_rate).div_(1 - input_rate)
+            draw_mask_(self.input_mask, input_rate)
         if hidden_rate:
             for layer in self.layers[:-1]:
                 assert layer.mask is not None
-                layer.mask.bernoulli_(1 - hidden_rate).div_(1 - hidden_rate)
+                draw_mask_(layer.mask, hidden_rate)
