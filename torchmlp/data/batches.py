@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from torchmlp.data.permutation import permutation
+from torchmlp.data.share import Share
 
 _NUMPY_DTYPES = {torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64}
 
 
-class Batches:
+class Batches(Share):
     """Minibatches of a data set that is in memory, for one process or one of several.
 
     Iterating yields `(inputs[index], targets[index])`. The order is that of the data, or with
@@ -49,15 +50,6 @@ class Batches:
         world_size: int = 1,
         drop_last: bool = False,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(
-                f"Batches: batch_size={batch_size!r}, expected an integer of at least 1"
-            )
-        if not 0 <= rank < world_size:
-            raise ValueError(
-                f"Batches: rank={rank} with world_size={world_size}, "
-                "expected 0 <= rank < world_size"
-            )
         if len(inputs) != len(targets):
             raise ValueError(
                 f"Batches: {len(inputs)} inputs but {len(targets)} targets; "
@@ -74,18 +66,17 @@ class Batches:
         _check_finite("targets", targets)
         self.inputs = inputs
         self.targets = targets
-        self.batch_size = batch_size
-        self.shuffle = shuffle
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.drop_last = drop_last
         self._epoch = 0
-        if drop_last and len(self) == 0:
-            raise ValueError(
-                f"Batches: drop_last=True leaves no batch of {self._count()} samples "
-                f"with batch_size={batch_size}"
-            )
+        super().__init__(
+            "Batches",
+            len(inputs),
+            batch_size,
+            shuffle=shuffle,
+            rank=rank,
+            world_size=world_size,
+            drop_last=drop_last,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is that of this epoch, as after a resume; later ones follow on."""
@@ -93,19 +84,9 @@ class Batches:
         # sampler it takes the object for a DataLoader and fails on its missing batch_sampler.
         self._epoch = epoch
 
-    def __len__(self) -> int:
-        """Batches per epoch of this rank; without `shuffle` it may differ by one between ranks."""
-        count = self._count()
-        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, self._epoch = self._epoch, self._epoch + 1
         return self._permuted(epoch) if self.shuffle else self._in_order()
-
-    def _count(self) -> int:
-        if self.shuffle:
-            return -(-len(self.inputs) // self.world_size)
-        return len(range(self.rank, len(self.inputs), self.world_size))
 
     def _permuted(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = permutation(len(self.inputs), self.seed, epoch)

@@ -10,9 +10,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from torchmlp.data.permutation import permutation
 from torchmlp.data.shards import ShardFiles, ShardReader, check_alike, open_shard
+from torchmlp.data.share import Share, check_count
 
 
-class StreamingBatches(IterableDataset[tuple[Tensor, Tensor]]):
+class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):
     """Minibatches of a data set larger than memory, read from files while they are asked for.
 
     Used like `Batches`, as a dataloader of its own: iterating yields `(inputs, targets)`, inputs as
@@ -72,39 +73,28 @@ class StreamingBatches(IterableDataset[tuple[Tensor, Tensor]]):
         buffer_size: int = 8192,
         block_size: int = 64,
     ) -> None:
-        sizes = {"batch_size": batch_size, "buffer_size": buffer_size, "block_size": block_size}
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(
-                    f"StreamingBatches: {name}={size!r}, expected an integer of at least 1"
-                )
-        if not 0 <= rank < world_size:
-            raise ValueError(
-                f"StreamingBatches: rank={rank} with world_size={world_size}, "
-                "expected 0 <= rank < world_size"
-            )
+        check_count("StreamingBatches", "buffer_size", buffer_size)
+        check_count("StreamingBatches", "block_size", block_size)
         if isinstance(shards, str) or len(shards) == 0:
             raise ValueError(
                 f"StreamingBatches: shards={shards!r}, expected a list of at least one shard"
             )
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.drop_last = drop_last
-        self.buffer_size = buffer_size
+        self.seed, self.buffer_size = seed, buffer_size
         self._shards = [open_shard(files) for files in shards]
         for shard in self._shards:
             check_alike(shard, self._shards[0])
-        self._samples = sum(len(shard) for shard in self._shards)
-        if self._samples == 0:
+        samples = sum(len(shard) for shard in self._shards)
+        if samples == 0:
             raise ValueError("StreamingBatches: the shards are empty, expected at least one sample")
-        if drop_last and len(self) == 0:
-            raise ValueError(
-                f"StreamingBatches: drop_last=True leaves no batch of {self._count()} samples "
-                f"with batch_size={batch_size}"
-            )
+        super().__init__(
+            "StreamingBatches",
+            samples,
+            batch_size,
+            shuffle=shuffle,
+            rank=rank,
+            world_size=world_size,
+            drop_last=drop_last,
+        )
         # Of each block: its shard, its first row there, and how many rows it has.
         firsts = [
             np.arange(0, len(shard), max(1, len(shard)) if shard.packed else block_size)
@@ -121,11 +111,6 @@ class StreamingBatches(IterableDataset[tuple[Tensor, Tensor]]):
         """The next iteration is that of this epoch, as after a resume; later ones follow on."""
         self._epoch[:] = torch.tensor([epoch, 1])
 
-    def __len__(self) -> int:
-        """Batches per epoch of this rank; without `shuffle` it may differ by one between ranks."""
-        count = self._count()
-        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, named = self._epoch.tolist()
         worker = get_worker_info()
@@ -139,11 +124,6 @@ class StreamingBatches(IterableDataset[tuple[Tensor, Tensor]]):
                 stacklevel=2,
             )
         return self._batches(epoch, worker.id, worker.num_workers)
-
-    def _count(self) -> int:
-        if self.shuffle:
-            return -(-self._samples // self.world_size)
-        return len(range(self.rank, self._samples, self.world_size))
 
     def _batches(self, epoch: int, worker: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         left: list[tuple[np.ndarray, np.ndarray]] = []  # what did not fill a batch
