@@ -8,20 +8,18 @@ validates on the rest, so CPU time is compared per step.
 """
 
 import argparse
-import csv
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
-from runs import ROOT, _commit, _cpu
+from runs import ROOT, machine, rewrite
 from timing import quartiles_of
 
 RESULTS = ROOT / "benchmarks" / "results" / "epoch.csv"
@@ -110,10 +108,7 @@ def main() -> None:
             f"epoch {row.epoch_wall_s:5.2f} s; {row.ratio_median:.2f} x {row.compared_with} "
             f"({row.ratio_p25:.2f}..{row.ratio_p75:.2f})"
         )
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    rewrite(RESULTS, rows)
 
 
 def row_of(measured: dict[str, list[dict[str, float]]], way: str, other: str) -> Row:
@@ -136,11 +131,7 @@ def row_of(measured: dict[str, list[dict[str, float]]], way: str, other: str) ->
         ratio_p75=round(q[2], 3),
         rounds=len(ratio),
         threads=torch.get_num_threads(),
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
-        torch=torch.__version__,
-        commit=_commit(),
-        date=datetime.now(UTC).date().isoformat(),
+        **machine(),
     )
 
 

@@ -14,16 +14,14 @@ activation and delta, B x fan_out each, and the gradients, which an engine's ste
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from problem import Problem
-from runs import _commit, _cpu
+from runs import machine
 from timing import write
 from torch.profiler import ProfilerActivity, profile
 from torch_steps import STEPS, Step
@@ -110,11 +108,7 @@ def measure(provider: str, problem: Problem) -> Row:
         ratio=round(allocated_bytes / (2 * layer_bytes), 3),
         threads=torch.get_num_threads(),
         device="cpu",
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
-        torch=torch.__version__,
-        commit=_commit(),
-        date=datetime.now(UTC).date().isoformat(),
+        **machine(),
     )
 
 

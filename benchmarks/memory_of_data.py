@@ -12,17 +12,15 @@ cache, not a disk, and counts the epoch only: not the time to load what is held 
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from runs import _commit, _cpu
+from runs import machine
 
 from torchmlp.data import Batches, StreamingBatches, write_shards
 
@@ -119,11 +117,7 @@ def main() -> None:
                     "samples": count,
                     "batch_size": options.batch_size,
                     **result,
-                    "cpu": _cpu(),
-                    "cores": len(os.sched_getaffinity(0)),
-                    "torch": torch.__version__,
-                    "commit": _commit(),
-                    "date": datetime.now(UTC).date().isoformat(),
+                    **machine(),
                 }
                 append(row)
                 print(*list(row.values())[:7], sep="\t", flush=True)

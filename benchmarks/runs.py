@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypedDict
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,11 +56,7 @@ def train(name: str, flags: list[str], seed: int) -> Run:
         epochs=summary["epochs"],
         data=summary["data"],
         device=summary["device"],
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
-        torch=summary["torch"],
-        commit=_commit(),
-        date=datetime.now(UTC).date().isoformat(),
+        **machine(),
     )
 
 
@@ -70,6 +69,35 @@ def append(path: Path, run: Run) -> None:
         if new:
             writer.writeheader()
         writer.writerow(asdict(run))
+
+
+class Machine(TypedDict):
+    """Where and when a row was measured."""
+
+    cpu: str
+    cores: int
+    torch: str
+    commit: str
+    date: str
+
+
+def machine() -> Machine:
+    """This machine, now."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "torch": version("torch"),
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def rewrite(path: Path, rows: Sequence[Any]) -> None:
+    """Write a table anew, of rows that are dataclasses."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(asdict(rows[0])))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
 
 
 def _commit() -> str:

@@ -16,12 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 
-from runs import ROOT, _commit, _cpu
+from runs import ROOT, machine
 
 RESULTS = Path(__file__).parent / "results" / "startup.csv"
 LIGHTNING = "import torch\nfrom torchmlp.training.lightning import pl"
@@ -111,11 +109,7 @@ def main() -> None:
             "ratio_p25": round(low, 3),
             "ratio_p75": round(high, 3),
             "repeats": options.repeats,
-            "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)),
-            "torch": version("torch"),
-            "commit": _commit(),
-            "date": datetime.now(UTC).date().isoformat(),
+            **machine(),
         }
         append(row)
         print(

@@ -10,20 +10,17 @@ timed.
 """
 
 import argparse
-import csv
-import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
-from runs import ROOT, _commit, _cpu, train
+from runs import ROOT, machine, rewrite, train
 
 from torchmlp.data import load_images
 
@@ -132,10 +129,7 @@ def main() -> None:
                 f"{rows[-1].seconds_median:.2f} s, reached in {rows[-1].reached}",
                 flush=True,
             )
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    rewrite(RESULTS, rows)
 
 
 def row_of(way: str, target: float, found: list[tuple[float, float]]) -> Row:
@@ -150,11 +144,7 @@ def row_of(way: str, target: float, found: list[tuple[float, float]]) -> Row:
         test_accuracies=" ".join(f"{a:.4f}" for a in accuracies),
         seconds=" ".join(f"{s:.2f}" for s in seconds),
         threads=torch.get_num_threads(),
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
-        torch=torch.__version__,
-        commit=_commit(),
-        date=datetime.now(UTC).date().isoformat(),
+        **machine(),
     )
 
 

@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from runs import _commit, _cpu
+from runs import machine
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -163,13 +162,9 @@ def rows_of(
             ratio_p75=round(found[name].p75, 3),
             rounds=len(taken),
             device="cpu",
-            cpu=_cpu(),
-            cores=len(os.sched_getaffinity(0)),
             library=(libraries or {}).get(name, f"torch {torch.__version__}"),
-            torch=torch.__version__,
             wait_policy=os.environ.get("OMP_WAIT_POLICY", ""),
-            commit=_commit(),
-            date=datetime.now(UTC).date().isoformat(),
+            **machine(),
         )
         for name, taken in seconds.items()
     ]

@@ -39,7 +39,8 @@ class Share:
                 "expected 0 <= rank < world_size"
             )
         self._samples = samples
-        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
+        self.batch_size: int = batch_size
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.rank, self.world_size = rank, world_size
         if drop_last and len(self) == 0:
             raise ValueError(
