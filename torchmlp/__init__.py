@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
+    from torchmlp.health import Finding, Report, diagnose
     from torchmlp.nn import MLP, Dense
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
@@ -28,13 +29,16 @@ __all__ = [
     "Dense",
     "DenseFunction",
     "Engine",
+    "Finding",
     "GradientReport",
     "ImageDataModule",
     "Mistake",
+    "Report",
     "TrainingState",
     "check_gradients",
     "close_enough",
     "dense",
+    "diagnose",
     "explain_gradients",
     "long_enough",
     "mean_loss",
@@ -49,6 +53,7 @@ __all__ = [
 # that a mistyped command line is answered at once.
 _HOME = {
     "autograd": ["DenseFunction", "dense", "mean_loss", "network_loss"],
+    "health": ["Finding", "Report", "diagnose"],
     "nn": ["MLP", "Dense"],
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],

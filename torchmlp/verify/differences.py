@@ -29,12 +29,14 @@ class Measurement:
         passes: forward passes taken.
         kinks: directions in which the loss has a kink at θ itself, so that any slope between the
             two sides' is right.
+        size: max(‖given‖, ‖true‖), estimated.
     """
 
     error: float
     is_right: bool
     passes: int
     kinks: int
+    size: float
 
 
 def measure(
@@ -102,7 +104,7 @@ def measure(
     wrong = max(own_gap, _rms(gaps))
     scale = max(size, _rms(slopes))
     error = wrong / scale if scale > floor else 0.0
-    return Measurement(error, wrong <= tolerance * scale + floor, passes, kinks)
+    return Measurement(error, wrong <= tolerance * scale + floor, passes, kinks, scale)
 
 
 def _directions(gradient: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, bool]]:

@@ -1,0 +1,350 @@
+"""What a diagnosis knows of a run: numbers only, written as JSON and read again.
+
+Measuring fills a `Record`; the rules and the figures read it and nothing else, so that a saved run
+is judged again without being trained again. Layers are counted from 1 among the layers with
+weights, in the order in which they are computed.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+VERSION = 1
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass
+class Inputs:
+    """What reaches the first layer with weights, over the samples looked at.
+
+    Attributes:
+        samples: how many were looked at.
+        features: numbers in each.
+        mean, std, rms, low, high: over all numbers.
+        not_finite: share of the numbers that are nan or infinite, in the data as they were given.
+        scales: largest over smallest standard deviation of a feature, constant features left out.
+        offset: rms over features of |mean| / std, constant features left out.
+    """
+
+    samples: int
+    features: int
+    mean: float
+    std: float
+    rms: float
+    low: float
+    high: float
+    not_finite: float
+    scales: float
+    offset: float
+
+
+@dataclass
+class Targets:
+    """The targets, and what simple probes make of them.
+
+    Attributes:
+        kind: "classes" (indices, one-hot rows or 0/1), "labels" (several 0/1 in a row), "numbers".
+        classes: K, of classes: of the output where that tells, else the number seen.
+        low, high, mean, std: of the targets as they are.
+        not_finite: share of nan and infinite values.
+        entropy: of the classes' shares, in nats.
+        commonest: share of the commonest class.
+        chance: what guessing reaches: the commonest class's share; 0 (R²) for numbers.
+        centroid, neighbour, linear: a probe's accuracy (R² for numbers) on samples held out:
+            nearest class mean, nearest neighbour, ridge regression; None where it was not taken.
+        held_out: samples the probes were scored on.
+        sorted: share of the batches, of four samples and more, whose labels are all the same.
+    """
+
+    kind: str
+    classes: int
+    low: float
+    high: float
+    mean: float
+    std: float
+    not_finite: float
+    entropy: float | None = None
+    commonest: float | None = None
+    chance: float = 0.0
+    centroid: float | None = None
+    neighbour: float | None = None
+    linear: float | None = None
+    held_out: int = 0
+    sorted: float = 0.0
+
+
+@dataclass
+class Design:
+    """How the network ends, and what its loss is.
+
+    Attributes:
+        output: the function after the last layer, in the model ("softmax", "sigmoid", "identity").
+        output_units: size of the output's last axis.
+        output_axis: the axis a softmax sums over, counted from the end (-1 the last); 0 if none.
+        output_shape, target_shape: of a batch.
+        loss: its name; "own" for one that is written out.
+        head: all functions from the last layer to the scalar, in order.
+        naive_softmax: whether exp is taken of logits without their maximum subtracted.
+        exp_layer: the layer whose values a hand-written exp is taken of; None if there is none.
+        log_of: what the loss takes a logarithm of: "softmax", "sigmoid", "identity", ...; None
+            where it takes none.
+        is_guarded: whether its argument is kept from 0, by a clamp or something added.
+        broadcasts: whether the loss, written out, compares every output with every target.
+        sums_one: whether the loss sums over an axis of one unit.
+        low, high: of the output at the start.
+        is_affine: whether the network, up to `output`, has several layers and no nonlinearity.
+        loss_gradient_error: relative error of ∂loss/∂output against central differences.
+        by_hand: what gives the graph another derivative than torch's: Functions by name, "detach",
+            "hook".
+        error: what the model or the loss raised at the first batch, in its words; None if nothing.
+        dtype: of the parameters.
+        rate: the optimizer's learning rate.
+        optimizer: its class.
+        momentum: its momentum or first beta.
+        largest_rate: 2 / λmax of the loss' Hessian at the start, by power iteration; None where it
+            could not be measured.
+        batch_size: samples in the first batch.
+        steps: how long the run was to train.
+    """
+
+    output: str = "identity"
+    output_units: int = 0
+    output_axis: int = 0
+    output_shape: list[int] = field(default_factory=list)
+    target_shape: list[int] = field(default_factory=list)
+    loss: str = "own"
+    head: list[str] = field(default_factory=list)
+    naive_softmax: bool = False
+    exp_layer: int | None = None
+    log_of: str | None = None
+    is_guarded: bool = False
+    broadcasts: bool = False
+    sums_one: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    is_affine: bool = False
+    loss_gradient_error: float | None = None
+    by_hand: list[str] = field(default_factory=list)
+    error: str | None = None
+    dtype: str = "float32"
+    rate: float = 0.0
+    optimizer: str = ""
+    momentum: float = 0.0
+    largest_rate: float | None = None
+    batch_size: int = 0
+    steps: int = 0
+
+
+@dataclass
+class Layer:
+    """A layer with weights at the start.
+
+    Attributes:
+        index: from 1.
+        name: the module's, or the parameter's.
+        kind: the function: "linear", "conv2d", ...
+        fan_in, fan_out: of the weight.
+        activation: the function after it: "relu", "sigmoid", "identity", "own".
+        has_norm: whether a normalisation stands between it and the next layer.
+        weight_mean, weight_std: over the weight's elements.
+        gain: rms of the weight times √fan_in: 1.41 for He, 1 for LeCun, about .58 for torch's own.
+        spread: rms over inputs of the std over units, over the weight's rms; 0: all units equal.
+        gradient_spread: the same of the weight's gradient.
+        bias_mean, bias_std: None without a bias.
+        gradient_error: relative error of its parameters' gradients against central differences.
+        is_trained: whether its weight requires a gradient.
+        z_counts, z_edges: histogram of the pre-activation.
+        linear_range: where |φ'| is at least a tenth of its maximum, of the z seen; None if nowhere.
+    """
+
+    index: int
+    name: str
+    kind: str
+    fan_in: int
+    fan_out: int
+    activation: str
+    has_norm: bool
+    weight_mean: float
+    weight_std: float
+    gain: float
+    spread: float
+    gradient_spread: float | None = None
+    bias_mean: float | None = None
+    bias_std: float | None = None
+    gradient_error: float | None = None
+    is_trained: bool = True
+    z_counts: list[int] = field(default_factory=list)
+    z_edges: list[float] = field(default_factory=list)
+    linear_range: list[float] | None = None
+
+
+@dataclass
+class LayerSample:
+    """A layer at a step.
+
+    Attributes:
+        z_mean, z_std, z_max: of the pre-activation; z_max of its absolute value. None where only
+            the activation is kept.
+        a_rms: of the activation.
+        between: variance of the activation between samples over its mean square.
+        blocked: share of the elements with |φ'| below a hundredth of φ's largest slope.
+        dead: share of the units that are so for every sample of the batch.
+        delta_rms: of ∂E/∂z per sample; None where no gradient reaches it.
+        underflow: share of the deltas that are 0 or subnormal although the unit passes a gradient.
+        weight_rms, gradient_rms: of the weight and its gradient.
+    """
+
+    z_mean: float | None = None
+    z_std: float | None = None
+    z_max: float | None = None
+    a_rms: float | None = None
+    between: float | None = None
+    blocked: float | None = None
+    dead: float | None = None
+    delta_rms: float | None = None
+    underflow: float | None = None
+    weight_rms: float | None = None
+    gradient_rms: float | None = None
+
+
+@dataclass
+class Sample:
+    """All layers at one step, before its update.
+
+    Attributes:
+        step: from 0.
+        layers: first to last.
+    """
+
+    step: int
+    layers: list[LayerSample]
+
+
+@dataclass
+class NotFinite:
+    """The first value that was nan or infinite.
+
+    Attributes:
+        step: from 0.
+        layer: None for the loss.
+        quantity: "x", "z", "a", "loss", "delta", "gradient" or "weight".
+        function: what computed it: "exp", "log", "linear", ...
+        value: "nan" or "inf" or "-inf".
+        at: the number it was computed from, where it is one number: the largest exponent, the
+            smallest argument of a logarithm.
+        limit: what `at` had to stay on the right side of.
+    """
+
+    step: int
+    layer: int | None
+    quantity: str
+    function: str
+    value: str
+    at: float | None = None
+    limit: float | None = None
+
+
+@dataclass
+class Trial:
+    """A short training from the run's own start, with something changed.
+
+    Attributes:
+        name: what was changed, in words; "untouched" for the run itself.
+        causes: the identifiers it is the remedy of.
+        steps: descent steps.
+        losses: of each step's batch, in the trial's own loss.
+        score: accuracy, or R² for numbers, after the last step; nan if the run broke.
+        patch: the configuration that does the same, or None.
+        code: the change in a line or two of Python.
+    """
+
+    name: str
+    causes: list[str]
+    steps: int
+    losses: list[float]
+    score: float
+    patch: dict[str, Any] | None = None
+    code: str = ""
+
+
+@dataclass
+class Record:
+    """All that is known of a run.
+
+    Attributes:
+        inputs, targets, design, layers: at the start.
+        samples: the layers at some steps.
+        losses: of every step's batch, before its update.
+        again: loss of the same batch after the update over that before it, for the first steps.
+        score_start, score: accuracy (R² for numbers) before and after; balanced over the classes.
+        not_finite: where the run broke, or None.
+        trials: the untouched run and the changed ones beside it.
+        network: the sizes in words.
+        version: of this form.
+    """
+
+    design: Design
+    layers: list[Layer] = field(default_factory=list)
+    inputs: Inputs | None = None
+    targets: Targets | None = None
+    samples: list[Sample] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)
+    score_start: float | None = None
+    score: float | None = None
+    not_finite: NotFinite | None = None
+    trials: list[Trial] = field(default_factory=list)
+    network: str = ""
+    version: int = VERSION
+
+    def to_json(self) -> str:
+        """The record as JSON; nan and the infinities as "nan", "inf", "-inf"."""
+        return json.dumps(plain(asdict(self)), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """The record that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is none, or of another version.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"expected a record in JSON, got {error}") from error
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != VERSION:
+            raise ValueError(f"expected a record of version {VERSION}, got {version}")
+        try:
+            return _read(cls, values)  # type: ignore[no-any-return]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"expected a whole record, got a damaged one: {error!r}") from error
+
+
+def plain(value: Any) -> Any:
+    """The value with nan and infinities spelt as text, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """`value`, of JSON, as the annotated type `kind`."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)})  # type: ignore[operator]
+    if origin is list:
+        return [_read(arguments[0], item) for item in value]
+    if type(None) in arguments:
+        if value is None:
+            return None
+        return _read(next(a for a in arguments if a is not type(None)), value)
+    if kind is float:
+        return _NOT_FINITE[value] if isinstance(value, str) else float(value)
+    return value

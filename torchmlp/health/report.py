@@ -1,0 +1,152 @@
+"""A diagnosis: findings, remedies, and the record they were drawn from."""
+
+import json
+import math
+import textwrap
+from dataclasses import asdict, dataclass
+
+from torchmlp.health.findings import Finding
+from torchmlp.health.judge import UNTOUCHED, has_helped, judge, ranked
+from torchmlp.health.record import Record, Trial, plain
+
+WIDTH = 88  # columns of the text
+SCHEMA = "torchmlp.diagnosis/1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` answers. `str(report)` is a screen of text.
+
+    Attributes:
+        findings: root causes first; none where the run is healthy.
+        remedies: trials of changed runs, the best first.
+        record: the numbers.
+    """
+
+    findings: list[Finding]
+    remedies: list[Trial]
+    record: Record
+
+    @classmethod
+    def of(cls, record: Record) -> "Report":
+        """The report of a record, which may have been read from a file."""
+        return cls(judge(record), ranked(record), record)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def remedy(self) -> Trial | None:
+        """The best trial that helped a finding; None where none did."""
+        causes = {finding.cause for finding in self.findings}
+        helped = [t for t in self.remedies if has_helped(t, self.record) and causes & {*t.causes}]
+        return helped[0] if helped else None
+
+    @property
+    def verdict(self) -> str:
+        """One line: healthy, or the first cause."""
+        if self.findings:
+            first = self.findings[0]
+            where = "" if first.layer is None else f" in layer {first.layer}"
+            return f"sick: {first.cause}{where}"
+        record = self.record
+        if record.score is None:
+            return "healthy: nothing was found"
+        return f"healthy: nothing was found; {_scores(record)} after {len(record.losses)} steps"
+
+    def to_json(self) -> str:
+        """Findings, remedies and record as JSON, by the schema in the package's health/schema.json.
+
+        nan and the infinities are the strings "nan", "inf" and "-inf".
+        """
+        first = self.remedy
+        values = {
+            "schema": SCHEMA,
+            "healthy": self.healthy,
+            "verdict": self.verdict,
+            "findings": [asdict(finding) for finding in self.findings],
+            "remedies": [
+                {**asdict(t), "helped": has_helped(t, self.record)} for t in self.remedies
+            ],
+            "remedy": first.name if first else None,
+            "record": asdict(self.record),
+        }
+        return json.dumps(plain(values), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        """The verdict, a line for each finding, then the evidence and what was tried."""
+        lines = [self.verdict, *_broke(self.record)]
+        for finding in self.findings:
+            lines += ["", *_told(finding)]
+        if self.findings and self.remedies:
+            lines += ["", *self._tried()]
+        return "\n".join(lines)
+
+    def _tried(self) -> list[str]:
+        record, helper = self.record, self.remedy
+        base = next((t for t in record.trials if t.name == UNTOUCHED), None)
+        lines = ["tried, each from the same start on the same batches:"]
+        shown = self.remedies[:6]
+        if helper and helper not in shown:
+            shown.append(helper)
+        width = max(len(t.name) for t in [*shown, base] if t)
+        for trial in [*([base] if base else []), *shown]:
+            mark = (
+                ""
+                if trial is base
+                else "  helped"
+                if has_helped(trial, record)
+                else "  did not help"
+            )
+            score = f"{trial.score:.2f}" if math.isfinite(trial.score) else " nan"
+            losses = _from_to(trial.losses)
+            lines.append(
+                f"  {trial.name:{min(width, 48)}}  {_metric(record)} {score}  loss {losses}{mark}"
+            )
+        if len(self.remedies) > len(shown):
+            lines.append(f"  and {len(self.remedies) - len(shown)} more, which did no better")
+        if helper:
+            lines += ["", "do this:", *(f"  {line}" for line in helper.code.splitlines())]
+        elif self.findings:
+            lines += ["", "none of the changes tried has made the run a good one"]
+        return lines
+
+
+def _told(finding: Finding) -> list[str]:
+    where = "" if finding.layer is None else f", layer {finding.layer}"
+    step = "before the first step" if finding.step == 0 else f"at step {finding.step}"
+    numbers = ", ".join(f"{name} {value:.3g}" for name, value in finding.evidence.items())
+    lines = [f"{finding.cause}{where} ({finding.quantity}, {step})"]
+    for text in (finding.explanation, f"evidence: {numbers}" if numbers else ""):
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    if finding.symptoms:
+        explained = f"explains: {', '.join(finding.symptoms)}"
+        lines += textwrap.wrap(explained, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    remedy = f"remedy: {finding.remedy}"
+    return lines + textwrap.wrap(remedy, WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
+def _broke(record: Record) -> list[str]:
+    broken = record.not_finite
+    if broken is None:
+        return []
+    where = "" if broken.layer is None else f" of layer {broken.layer}"
+    by = f", made by {broken.function}" if broken.function else ""
+    return [f"the first {broken.value} is in {broken.quantity}{where} at step {broken.step}{by}"]
+
+
+def _metric(record: Record) -> str:
+    return "R²" if record.targets and record.targets.kind == "numbers" else "accuracy"
+
+
+def _scores(record: Record) -> str:
+    return f"{_metric(record)} {record.score or 0:.2f}"
+
+
+def _from_to(losses: list[float]) -> str:
+    if not losses:
+        return "none"
+    tenth = losses[-max(len(losses) // 10, 1) :]
+    return f"{losses[0]:.3g} to {sum(tenth) / len(tenth):.3g}"

@@ -1,0 +1,278 @@
+"""One pass through a network and its loss, function by function, and with functions replaced.
+
+Torch hands every function that a program calls to a `TorchFunctionMode`, from modules or written
+out, so that any network can be watched without a hook in it. A call's number in the pass is its
+name: replacing call 7 changes that place and nothing else.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from torchmlp.autograd.dense import dense
+from torchmlp.kernels.activations import activate
+
+WITH_WEIGHTS = {
+    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "addmv"),
+    *("baddbmm", "einsum", "mv", "dot", "tensordot"),
+    *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)),
+    *("lstm", "gru", "rnn_tanh", "rnn_relu"),
+}
+RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+# Elementwise and with a bend; spelt as torch's functions, methods and in-place forms are.
+ACTIVATIONS = {
+    *("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus", "silu", "gelu", "mish"),
+    *("hardtanh", "relu6", "hardswish", "hardsigmoid", "softsign", "logsigmoid", "celu", "prelu"),
+    *("rrelu", "threshold", "tanhshrink", "softshrink", "hardshrink"),
+}
+ALIASES = {"log_sigmoid": "logsigmoid", "expit": "sigmoid", "gelu_tanh": "gelu"}
+NORMS = {
+    "batch_norm",
+    "layer_norm",
+    "group_norm",
+    "instance_norm",
+    "rms_norm",
+    "local_response_norm",
+}
+# What an activation may be written out with.
+BENDS = {
+    *(
+        "exp",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "clip",
+        "where",
+        "maximum",
+        "minimum",
+        "max",
+        "abs",
+    ),
+    *("min", "pow", "square", "sqrt", "rsqrt", "log", "log1p", "expm1", "reciprocal", "sin", "cos"),
+    *("logaddexp", "sign", "heaviside", "erf", "sinh", "cosh", "atan", "arctan", "masked_fill"),
+    *("__pow__", "__rpow__", "__rtruediv__", "__rdiv__", "floor", "round", "exp2", "amax"),
+}
+LOSSES = {
+    *("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
+    *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss"),
+    *("gaussian_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss"),
+    *("multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss"),
+    *("cosine_embedding_loss", "triplet_margin_loss", "ctc_loss"),
+}
+ADDITIONS = {"add", "__add__", "__radd__", "sub", "__sub__"}
+# Answered with a number or a shape, or nothing: no step of the calculation.
+_NO_VALUE = {"__get__", "__set__", "size", "dim", "numel", "stride", "item", "tolist", "backward"}
+
+
+@dataclass
+class Call:
+    """A function of the pass.
+
+    Attributes:
+        index: its number in the pass.
+        name: the function's, without underscores at its end.
+        args: its tensors, in order.
+        output: what it returned.
+        options: its other arguments, by name where they were given so; positional ones by number.
+        weight: the name of the parameter it multiplies by, "" if none.
+        phase: "model" or "loss".
+    """
+
+    index: int
+    name: str
+    args: list[Tensor]
+    output: Tensor
+    options: dict[str, Any]
+    weight: str
+    phase: str
+
+    @property
+    def axis(self) -> int | None:
+        """The axis it was given, as a negative number; None where it was given none."""
+        axis = self.options.get("dim", self.options.get("axis", self.options.get("1")))
+        if isinstance(axis, tuple | list) and len(axis) == 1:
+            axis = axis[0]
+        if not isinstance(axis, int) or isinstance(axis, bool) or not self.args:
+            return None
+        return axis if axis < 0 else axis - self.args[0].ndim
+
+
+Edits = Mapping[int, Callable[..., Any]]
+
+
+class Trace(TorchFunctionMode):
+    """Records a pass, with some of its calls replaced.
+
+    Args:
+        model: whose parameters tell a layer's weight.
+        edits: by a call's index: what is called in its place, with the function and its arguments.
+        keep: whether the calls are kept; a trial only replaces.
+
+    Attributes:
+        calls: the calls that returned numbers, in order.
+        failed: the name of the call that raised, "" if none did.
+        has_hooks: whether a tensor was given a gradient hook.
+    """
+
+    def __init__(self, model: nn.Module, edits: Edits | None = None, *, keep: bool = True) -> None:
+        super().__init__()
+        self.names = {
+            p.untyped_storage().data_ptr(): name
+            for name, p in model.named_parameters()
+            if p.untyped_storage().nbytes()
+        }
+        self.edits, self.keep, self.count = edits or {}, keep, 0
+        self.calls: list[Call] = []
+        self.phase, self.failed = "model", ""
+        self.has_hooks = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call it, or what stands in its place, and note what it made."""
+        kwargs = kwargs or {}
+        if func is dense:
+            return self._dense(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        self.has_hooks = self.has_hooks or name == "register_hook"
+        if name in _NO_VALUE:
+            return func(*args, **kwargs)
+        plain = name.rstrip("_") if not name.startswith("__") else name
+        plain = ALIASES.get(plain, plain)
+        if plain in ACTIVATIONS:
+            func, args, kwargs = _not_in_place(func, name, args, kwargs)
+        return self._note(plain, func, args, kwargs)
+
+    def _dense(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, *, average: bool
+    ) -> Tensor:
+        """This package's layer as its two halves, so that z and a are seen."""
+        del average  # the same values
+        z: Tensor = self._note("linear", torch.nn.functional.linear, (x, weight, bias), {})
+        if activation == "identity":
+            return z
+        name = ALIASES.get(activation, activation)
+        a: Tensor = self._note(name, lambda z: activate(z, activation), (z,), {})
+        return a
+
+    def _note(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        index = self.count
+        self.count += 1
+        try:
+            edit = self.edits.get(index)
+            result = edit(func, *args, **kwargs) if edit else func(*args, **kwargs)
+        except Exception:
+            self.failed = name
+            raise
+        if not self.keep:
+            return result
+        output = result[0] if isinstance(result, tuple) and result else result
+        if isinstance(output, Tensor) and output.is_floating_point():
+            tensors = [a for a in _flat((*args, *kwargs.values())) if isinstance(a, Tensor)]
+            options = {str(k): a for k, a in enumerate(args) if not isinstance(a, Tensor)}
+            options |= {k: a for k, a in kwargs.items() if not isinstance(a, Tensor)}
+            weight = self._weight(tensors) if name in WITH_WEIGHTS else ""
+            self.calls.append(Call(index, name, tensors, output, options, weight, self.phase))
+        return result
+
+    def _weight(self, tensors: list[Tensor]) -> str:
+        """The parameter among the tensors with two axes or more, a bias otherwise."""
+        for tensor in tensors:
+            name = self.names.get(tensor.untyped_storage().data_ptr(), "")
+            if name and tensor.ndim > 1:
+                return name
+        return ""
+
+
+def _flat(values: Any) -> list[Any]:
+    return [
+        item
+        for value in values
+        for item in (_flat(value) if isinstance(value, tuple | list) else [value])
+    ]
+
+
+def _not_in_place(func: Any, name: str, args: Any, kwargs: Any) -> Any:
+    """The same without overwriting z, which is looked at afterwards."""
+    if kwargs.get("inplace"):
+        kwargs = {**kwargs, "inplace": False}
+    if name.endswith("_") and not name.startswith("__"):
+        owner = torch.Tensor if isinstance(getattr(func, "__objclass__", None), type) else None
+        plain = getattr(owner or torch, name.rstrip("_"), None) or getattr(
+            torch.nn.functional, name.rstrip("_"), None
+        )
+        func = plain or func
+    # relu(x, True): the flag given by position.
+    if len(args) > 1 and args[-1] is True:
+        args = (*args[:-1], False)
+    return func, args, kwargs
+
+
+@dataclass
+class Place:
+    """A layer in a pass: its call, and the calls up to the next layer's.
+
+    Attributes:
+        call: the multiplication.
+        after: what follows it, up to the next layer.
+        activation: the call that bends it; None if nothing does, or it is written out.
+        is_bent: whether there is a nonlinearity after it at all.
+    """
+
+    call: Call
+    after: list[Call]
+    activation: Call | None
+    is_bent: bool
+
+    @property
+    def last_linear(self) -> Call:
+        """The call whose output is z: the layer's, or that which adds its bias by hand."""
+        call = self.call
+        for after in self.after:
+            if after.name not in ADDITIONS or after.output.shape != call.output.shape:
+                break
+            call = after
+        return call
+
+    @property
+    def z(self) -> Tensor:
+        """The pre-activation: what the activation reads, after a normalisation if there is one."""
+        return self.activation.args[0] if self.activation else self.last_linear.output
+
+    @property
+    def a(self) -> Tensor:
+        """The activation: what it returns, or what a written-out one ends with."""
+        if self.activation:
+            return self.activation.output
+        if self.is_bent:
+            same = [c.output for c in self.after if c.output.shape == self.call.output.shape]
+            return same[-1] if same else self.call.output
+        return self.last_linear.output
+
+    @property
+    def name(self) -> str:
+        """The activation's name, "own" for a written-out one."""
+        if self.activation:
+            return self.activation.name
+        return "own" if self.is_bent else "identity"
+
+
+def places(calls: list[Call]) -> list[Place]:
+    """The layers of a pass, in the order they are computed.
+
+    The last one has what follows it in the model: the output's function stands in `after`.
+    """
+    starts = [k for k, call in enumerate(calls) if call.weight and call.phase == "model"]
+    found = []
+    model = [call for call in calls if call.phase == "model"]
+    for start, end in zip(starts, [*starts[1:], len(model)], strict=True):
+        after = calls[start + 1 : end]
+        bending = [c for c in after if c.name in ACTIVATIONS and c.args]
+        recurrent = calls[start].name in RECURRENT
+        written = any(c.name in BENDS for c in after) or recurrent
+        found.append(
+            Place(calls[start], after, bending[0] if bending else None, bool(bending) or written)
+        )
+    return found
