@@ -102,8 +102,10 @@ def test_origin_ends_as_it_says(folder: Path) -> None:
     code, out, err = run(folder, "fit", "--config", "configs/origin.yaml", *NO_SUMMARY)
     assert code == 3
     assert "test accuracy" not in out
-    assert err.startswith("sick: the loss is nan at descent step 2, rate 1.0")
-    assert err.count("\n") == 1
+    assert "\nsick: the loss is nan at descent step 2, rate 1.0" in err
+    for cause in ("init-not-centred, layer 1", "unstable-softmax, layer 2", "reported-loss-differs"):
+        assert f"diagnosis: {cause}" in err
+    assert "diagnose --replay" in err
 
 
 def test_overfit_batch_learns_it_by_heart(folder: Path) -> None:

@@ -340,13 +340,18 @@ def test_without_checkpoints_the_last_weights_are_tested(tmp_path: Path) -> None
 
 
 def test_a_sick_run_ends_with_3(tmp_path: Path) -> None:
-    """A loss that is nan or infinite: one line, the step and the learning rate in it."""
+    """A loss that is nan or infinite: step and learning rate, then why, and the step again."""
     code, out, err = run(tmp_path, *SMALL, "--lr", 1e20, "--lr_scheduler", "ConstantLR")
     assert code == 3
     assert "test accuracy" not in out
+    sick, why, again = err.splitlines()
     assert re.fullmatch(
-        r"sick: the loss is (nan|inf) at step \d+ \(epoch 0\): learning rate [\d.e+]+; .*\n", err
+        r"sick: the loss is (nan|inf) at step \d+ \(epoch 0\): learning rate [\d.e+]+; .*", sick
     )
+    assert why.startswith("diagnosis: learning-rate-too-high: ")
+    replayed = run(tmp_path, *again.partition("python train.py ")[2].split())
+    assert replayed.code == 3
+    assert re.match(r"step \d+ again: the first (nan|-?inf) is in ", replayed.out)
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "64-true", "bf16-true"])

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from torchmlp.cli.arguments import rewrite
+from torchmlp.cli.diagnose import HELP as DIAGNOSE_HELP
+from torchmlp.cli.diagnose import split
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
@@ -21,25 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C; 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words in (["-h"], ["--help"]):
-        print(HELP, end="")  # noqa: T201
+    if words in (["-h"], ["--help"]) or (
+        words[:1] == ["diagnose"] and {"-h", "--help"} & set(words)
+    ):
+        print(DIAGNOSE_HELP if words[1:] else HELP, end="")  # noqa: T201
         return DONE
     try:
-        if words[:1] == ["verify"]:
-            from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
-
-            _collect_again()
-            return verify(words[1:])
-        words = rewrite(words)
-        # Lightning's launcher for several devices starts sys.argv again.
-        sys.argv[1:] = words
-        from torchmlp.cli.early import check  # noqa: PLC0415  needs yaml, which `verify` does not
-
-        check(words)
-        from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
-
-        _collect_again()
-        return run(words)
+        return _run(words)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return USAGE
@@ -49,6 +39,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone: no one is left to tell
         return FAILED
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == ["verify"]:
+        from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
+
+        _collect_again()
+        return verify(words[1:])
+    if words[:1] == ["report"]:
+        from torchmlp.cli.diagnose import report  # noqa: PLC0415  needs torch, not Lightning
+
+        _collect_again()
+        return report(words[1:])
+    diagnosis, words = split(words)
+    words = rewrite(words)
+    # Lightning's launcher for several devices starts sys.argv again.
+    sys.argv[1:] = words
+    from torchmlp.cli.early import check  # noqa: PLC0415  needs yaml, which `verify` does not
+
+    check(words)
+    from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
+
+    _collect_again()
+    return run(words, diagnosis)
 
 
 def _collect_again() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torchmlp.cli.errors import UsageError
 
-COMMANDS = ("fit", "validate", "test", "predict", "verify")
+COMMANDS = ("fit", "validate", "test", "predict", "verify", "diagnose", "report")
 
 SHORT_FLAGS = {
     "--accelerator": "--trainer.accelerator",

@@ -12,9 +12,13 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from torchmlp.cli.arguments import names_in
+from torchmlp.cli.arguments import names_in, values_of
+from torchmlp.cli.diagnose import Options
+from torchmlp.cli.diagnosing import diagnose_configured
 from torchmlp.cli.errors import UsageError, explain, short
+from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.health.monitor import HealthMonitor
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
 from torchmlp.training.datamodule import ImageDataModule
@@ -85,8 +89,11 @@ class SaveConfig(SaveConfigCallback):
 class CommandLine(LightningCLI):
     """`fit`, `validate`, `test` and `predict` for an MLP on images, or for any module and data."""
 
-    def __init__(self, interruption: SaveWhenInterrupted) -> None:
-        self.interruption = interruption
+    def __init__(self, interruption: SaveWhenInterrupted, diagnosis: Options | None = None) -> None:
+        self.interruption, self.diagnosis = interruption, diagnosis
+        self.exit_code = DONE
+        self.monitor: HealthMonitor | None = None
+        self.configurations = values_of(sys.argv[1:], "--config") + values_of(sys.argv[1:], "-c")
         self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
         self.folder: Path | None = None
         super().__init__(
@@ -118,6 +125,9 @@ class CommandLine(LightningCLI):
         parser.add_lightning_class_args(Stopping, "stop")
         parser.add_optimizer_args()
         parser.add_lr_scheduler_args()
+        parser.add_argument(
+            "--health", type=bool, default=True, help="whether a HealthMonitor watches a fit"
+        )
         parser.set_defaults(DEFAULTS)
 
     def before_instantiate_classes(self) -> None:
@@ -175,6 +185,9 @@ class CommandLine(LightningCLI):
                 f"sees none; use --accelerator auto (takes one when there is one) or cpu"
             )
         callbacks = [StopWhenNotFinite(), self.interruption]
+        if self._watches(given):
+            self.monitor = HealthMonitor(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
+            callbacks.append(self.monitor)
         if not given["fast_dev_run"]:
             if given["logger"] in (None, True) and _rank() == 0:
                 self.folder = new_run_folder(given["default_root_dir"] or ".")
@@ -195,8 +208,16 @@ class CommandLine(LightningCLI):
         kwargs["callbacks"] = [*_as_list(given["callbacks"]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
+    def _watches(self, given: Any) -> bool:
+        """Whether a monitor looks at the run: a fit that is meant, unless it is not wanted."""
+        wanted = self.subcommand == "fit" and self._get(self.config_init, "health")
+        return bool(wanted) and not given["fast_dev_run"] and not self.diagnosis
+
     def fit(self, **arguments: Any) -> None:
-        """Train, then test the best checkpoint."""
+        """Train, then test the best checkpoint; or say why that would fail."""
+        if self.diagnosis:
+            self.exit_code = diagnose_configured(self, self.diagnosis)
+            return
         start = time.monotonic()
         self.trainer.fit(**arguments)
         seconds = time.monotonic() - start
@@ -215,9 +236,19 @@ class CommandLine(LightningCLI):
         metrics = self._test(best or None)
         if best:
             self._say(f"checkpoint {(best := _short_path(best))}")
+        self._say_findings()
         if self.folder:
             write_summary(self.folder, summary(self, metrics, seconds, best))
             self._say(f"logs {_short_path(self.folder)} ({', '.join(_listed(self.folder))})")
+
+    def _say_findings(self) -> None:
+        report = self.monitor.report if self.monitor else None
+        if report is None or report.healthy:
+            return
+        for finding in report.findings:
+            self._say(f"diagnosis: {finding}")
+        if self.folder:
+            self._say(f"more: python train.py report {_short_path(self.folder)}")
 
     def validate(self, **arguments: Any) -> None:
         """Measure a checkpoint on the validation images."""

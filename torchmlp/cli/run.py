@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
+from torchmlp.cli.diagnose import Options
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
 from torchmlp.cli.lightning_cli import CommandLine
@@ -27,8 +28,8 @@ from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchv
 SIGTERM_EXCEPTION = "SIGTERMException"  # Lightning's, a SystemExit
 
 
-def run(words: list[str]) -> int:
-    """Run a command line that `rewrite` has seen.
+def run(words: list[str], diagnosis: Options | None = None) -> int:
+    """Run a command line that `rewrite` has seen; with a diagnosis, diagnose what it would train.
 
     Returns:
         The exit code; 2 is raised as UsageError.
@@ -37,9 +38,11 @@ def run(words: list[str]) -> int:
     interruption = SaveWhenInterrupted()
     try:
         sys.argv[1:] = _with_checkpoint(words)
-        CommandLine(interruption)
+        return CommandLine(interruption, diagnosis).exit_code
     except NonFiniteLossError as error:
         _complain(f"sick: {error}")
+        for note in getattr(error, "__notes__", ()):
+            _complain(note)
         return SICK
     except SystemExit as error:
         if interruption.interrupted or type(error).__name__ == SIGTERM_EXCEPTION:
@@ -54,7 +57,6 @@ def run(words: list[str]) -> int:
         if not _is_users_mistake(error):
             raise
         raise UsageError(short(innermost(str(error)))) from error
-    return DONE
 
 
 def _with_checkpoint(words: list[str]) -> list[str]:

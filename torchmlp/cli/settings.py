@@ -14,7 +14,10 @@ SECTIONS = {
     "model": ("torchmlp", "training/classifier.py", "Classifier"),
     "data": ("torchmlp", "training/datamodule.py", "ImageDataModule"),
 }
-OTHERS = {"config", "help", "print_config", "seed_everything", "optimizer", "lr_scheduler"}
+OTHERS = {
+    *("config", "help", "print_config", "seed_everything", "optimizer", "lr_scheduler"),
+    "health",
+}
 
 
 def known_settings(section: str, command: str) -> set[str] | None:

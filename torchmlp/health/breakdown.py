@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.health.record import NotFinite
-from torchmlp.health.subject import Batch, Subject
+from torchmlp.health.subject import REFUSALS, Batch, Subject
 from torchmlp.health.trace import Call, Place, Trace, places
 
 NEEDS_POSITIVE = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "__pow__"}
@@ -31,7 +31,7 @@ def locate(subject: Subject, batch: Batch, step: int) -> NotFinite | None:
     trace = Trace(subject.model)
     loss: Tensor | None = None
     # A loss that checks its input may refuse it: what came before is known.
-    with suppress(RuntimeError, ValueError, AssertionError), torch.enable_grad(), trace:
+    with suppress(*REFUSALS), torch.enable_grad(), trace:
         _, loss = subject.forward(batch, trace)
     layers = places(trace.calls)
     parameters = dict(subject.model.named_parameters())

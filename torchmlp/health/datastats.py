@@ -13,6 +13,7 @@ AT_MOST = 2000  # samples the probes look at
 FEW = 40  # below so many samples a probe says nothing
 FEATURES = 1024  # of an input; larger ones are thinned out
 SEVERAL = 2
+CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss")
 DISCRETE = 20  # at most so many different whole numbers are taken for classes
 
 
@@ -25,8 +26,8 @@ def gathered(batches: list[Batch], at_most: int = AT_MOST) -> Batch:
         count += len(x)
         if count >= at_most:
             break
-    same = [x.shape[1:] == inputs[0].shape[1:] for x in inputs]
-    if not all(same):  # sequences of different lengths
+    shapes = {(x.shape[1:], target.shape[1:]) for x, target in zip(inputs, targets, strict=True)}
+    if len(shapes) > 1:  # sequences of different lengths
         inputs, targets = inputs[:1], targets[:1]
     return torch.cat(inputs)[:at_most], torch.cat(targets)[:at_most]
 
@@ -108,11 +109,13 @@ def _kind(values: Tensor, target: Tensor, units: int, loss: str) -> tuple[str, i
     indices = not target.is_floating_point()
     is_row = values.ndim > 1 and values.shape[-1] > 1
     binary = whole and len(distinct) <= SEVERAL and set(distinct.tolist()) <= {0.0, 1.0}
+    if indices and loss in CLASS_LOSSES:
+        return "classes", max(units, int(distinct.max()) + 1)
     if is_row:
         one_hot = binary and bool((values.sum(-1) == 1).all())
         kind = "classes" if one_hot else "labels" if binary else "numbers"
         return kind, values.shape[-1] if binary else 0
-    if loss in ("cross_entropy", "nll_loss", "multi_margin_loss"):
+    if loss in CLASS_LOSSES:
         return "classes", max(units, int(distinct.max()) + 1 if whole else 0)
     if binary or set(distinct.tolist()) == {-1.0, 1.0}:
         return "classes", SEVERAL

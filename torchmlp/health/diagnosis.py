@@ -19,20 +19,24 @@ from torchmlp.health.record import Design, Record, Trial
 from torchmlp.health.report import Report
 from torchmlp.health.rules import suspects
 from torchmlp.health.run import EVALUATED, outputs, train
-from torchmlp.health.scoring import Scoring, scoring_of
+from torchmlp.health.scoring import scoring_of
 from torchmlp.health.search import search
 from torchmlp.health.subject import (
+    REFUSALS,
     Batch,
     CannotDiagnoseError,
     Start,
+    StepSubject,
     Subject,
     left_alone,
     read_batches,
 )
-from torchmlp.health.trace import Trace, places
+from torchmlp.health.trace import LOSSES, Trace, places
 from torchmlp.health.trials import trial_steps
 from torchmlp.verify import check_gradients
 
+# What changes nothing about a loss of torch's, whose own derivative is right.
+PLAIN = {*LOSSES, "reshape", "view", "flatten", "squeeze", "unsqueeze", "float", "to", "double"}
 CHECKED_ROWS = 16  # samples that gradients are checked on
 NEGLIGIBLE = 1e-6
 GOOD = 0.97  # a score that no further change need improve
@@ -53,22 +57,30 @@ def diagnose(
     """Train for a while, beside a record, and say what is wrong, if anything is."""
     if steps < 1:
         raise CannotDiagnoseError(f"steps: expected at least 1, got {steps}")
-    with left_alone(model, optimizer) as start, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
+    with left_alone(model, optimizer):  # reading the data may draw random numbers
         subject = Subject(model, loss, optimizer, read_batches(data, batch_size, steps))
+        return diagnose_subject(subject, steps, remedies=remedies)
+
+
+def diagnose_subject(subject: Subject, steps: int, *, remedies: bool = True) -> Report:
+    """The report of a run that stands ready; it is afterwards as it was."""
+    with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
         record = measure(subject, start, steps)
         if remedies:
             search(subject, start, record)
     return Report.of(record)
 
 
-def measure(subject: Subject, start: Start, steps: int) -> Record:
-    """The record of a run: at its start, and for so many steps."""
+def begin(subject: Subject, start: Start, steps: int, *, is_live: bool = False) -> Record:
+    """The record of a run before its first step; the subject stands at its start afterwards.
+
+    A run that is being trained waits for it, and is spared what takes longest.
+    """
     model, optimizer = subject.model, subject.optimizer
     batch = subject.batch(0)
     group = optimizer.param_groups[0]
     design = Design(
-        loss=_TORCHS.get(subject.loss_name, "own"),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         rate=float(group["lr"]),
         optimizer=type(optimizer).__name__,
@@ -79,66 +91,72 @@ def measure(subject: Subject, start: Start, steps: int) -> Record:
     record = Record(design)
     samples = gathered(subject.batches)
     model.train()
-    _start(subject, record, batch, samples)
+    _start(subject, record, batch, samples, is_live=is_live)
     start.restore()
     model.train()
-    if design.error is not None:
-        return record
-    evaluated = samples[0][:EVALUATED], samples[1][:EVALUATED]
-    scoring = scoring_of(record.targets, design) if record.targets else None
-    record.score_start = _score(subject, evaluated, scoring)
-    short = trial_steps(subject, steps)
-
-    def half_way() -> None:
-        score = _score(subject, evaluated, scoring)
-        record.trials.append(
-            Trial(
-                UNTOUCHED, [], short, list(record.losses), score if score is not None else math.nan
-            )
-        )
-
-    train(subject, record, steps, at=short, then=half_way)
-    if not record.trials:
-        record.trials.append(
-            Trial(UNTOUCHED, [], len(record.losses), list(record.losses), math.nan)
-        )
-    record.score = None if record.not_finite else _score(subject, evaluated, scoring)
+    if design.error is None:
+        record.score_start = score_of(subject, record)
     return record
 
 
-# This package's names for losses, and torch's.
-_TORCHS = {
-    "cross_entropy": "cross_entropy",
-    "mse": "mse_loss",
-    "bce": "binary_cross_entropy_with_logits",
-}
+def measure(subject: Subject, start: Start, steps: int) -> Record:
+    """The record of a run: at its start, and for so many steps."""
+    record = begin(subject, start, steps)
+    if record.design.error is not None:
+        return record
+    short = trial_steps(subject, steps)
+
+    def half_way() -> None:
+        score = score_of(subject, record)
+        losses = list(record.losses)
+        record.trials.append(
+            Trial(UNTOUCHED, [], short, losses, math.nan if score is None else score)
+        )
+
+    # A schedule is run through in a trial too: half of the run is no trial of it.
+    at = 0 if subject.has_schedule and short < steps else short
+    train(subject, record, steps, at=at, then=half_way)
+    record.score = None if record.not_finite else score_of(subject, record)
+    return record
 
 
-def _start(subject: Subject, record: Record, batch: Batch, samples: Batch) -> None:
+def score_of(subject: Subject, record: Record) -> float | None:
+    """Accuracy or R² on the run's own first samples; None where the network gives no output."""
+    if record.targets is None:
+        return None
+    scoring = scoring_of(record.targets, record.design)
+    samples = gathered(subject.batches, EVALUATED)
+    try:
+        output = outputs(subject.model, subject, samples)
+    except NotImplementedError:
+        return None  # a LightningModule that is nothing but its training step
+    if scoring.kind == "numbers" and output.numel() == samples[1].numel():
+        output = output.reshape(samples[1].shape)
+    return scoring(output, samples[1])
+
+
+def _start(
+    subject: Subject, record: Record, batch: Batch, samples: Batch, *, is_live: bool
+) -> None:
     """What is known before the first step."""
     model, design = subject.model, record.design
     trace = Trace(model)
-    output: Tensor | None = None
     loss: Tensor | None = None
     try:
         with trace:
-            output = model(batch[0])
-            trace.phase = "loss"
-            loss = subject.loss_of(output, batch[1])
+            _, loss = subject.forward(batch, trace)
     except CannotDiagnoseError:
         raise
-    except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
-        design.error = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if output is None:
+    except REFUSALS as error:
+        design.error = (str(error).strip() or repr(error)).splitlines()[0]
+        if trace.output is None and trace.entered is None:
             raise CannotDiagnoseError(
                 f"the model raised {type(error).__name__} on inputs of shape "
                 f"{tuple(batch[0].shape)}, {batch[0].dtype}: {design.error}"
             ) from error
-    if not isinstance(output, Tensor):
-        raise CannotDiagnoseError(
-            f"the model returned {type(output).__name__}, expected a tensor; wrap it in a module "
-            f"that returns the output the loss reads"
-        )
+    output = trace.output if trace.output is not None else trace.entered
+    if output is None:
+        output = places(trace.calls)[-1].a if places(trace.calls) else batch[0]
     found = places(trace.calls)
     read_head(design, trace.calls, found, trace.failed)
     design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
@@ -147,12 +165,9 @@ def _start(subject: Subject, record: Record, batch: Batch, samples: Batch) -> No
     design.low, design.high = float(wide.min()), float(wide.max())
     design.is_affine = len(found) > 1 and not any(place.is_bent for place in found[:-1])
     record.layers = [measure_layer(k, place, model) for k, place in enumerate(found, 1)]
-    record.network = "-".join(
-        str(n)
-        for n in ([found[0].call.args[0][0].numel()] if found else [])
-        + [x.fan_out for x in record.layers]
-    )
-    first = found[0].call.args[0] if found else batch[0]
+    sizes = [layer.fan_in for layer in record.layers[:1]]
+    record.network = "-".join(str(n) for n in sizes + [x.fan_out for x in record.layers])
+    first = found[0].x if found else batch[0]
     if len(first) == len(batch[0]) and first.is_floating_point():
         record.inputs = measure_inputs(first, samples[0])
     record.targets = measure_targets(samples[0], samples[1], design.output_units, design.loss)
@@ -166,11 +181,22 @@ def _start(subject: Subject, record: Record, batch: Batch, samples: Batch) -> No
             )
         return
     assert loss is not None
-    _gradients(subject, record, batch, loss, output)
+    if not loss.requires_grad:
+        raise CannotDiagnoseError(
+            "the loss does not depend on a parameter that requires a gradient: nothing trains; "
+            "expected no torch.no_grad() or .detach() on the way, and parameters not frozen"
+        )
+    _gradients(subject, record, batch, loss, output, is_live=is_live)
 
 
 def _gradients(
-    subject: Subject, record: Record, batch: Batch, loss: Tensor, output: Tensor
+    subject: Subject,
+    record: Record,
+    batch: Batch,
+    loss: Tensor,
+    output: Tensor,
+    *,
+    is_live: bool,
 ) -> None:
     """Gradients against differences, the units' own, and the largest stable rate."""
     model, design = subject.model, record.design
@@ -190,10 +216,16 @@ def _gradients(
         if gradient is not None:
             layer.gradient_spread = spread(unit_rows(place, gradient))
     design.by_hand = by_hand(again, trace, model)
-    if design.loss == "own":  # torch's own are right
+    written_out = design.loss == "own" or not PLAIN.issuperset(design.head[-design.loss_calls :])
+    written_out = written_out or bool(design.by_hand)
+    if written_out and not isinstance(subject, StepSubject):
         design.loss_gradient_error = loss_gradient_error(subject.loss_of, output, batch[1])
-    if design.dtype not in ("float16", "bfloat16"):
+    if design.dtype in ("float16", "bfloat16"):
+        return
+    # Torch's derivatives, and this package's, are right: only others are worth the time.
+    if design.by_hand or any(gradient is None for gradient in gradients):
         _check(subject, record, batch, loss)
+    if not is_live:
         design.largest_rate = largest_rate(subject, batch)
 
 
@@ -215,12 +247,3 @@ def _check(subject: Subject, record: Record, batch: Batch, loss: Tensor) -> None
             if measurement.size * (1 + sizes[name]) > NEGLIGIBLE * first
         ]
         layer.gradient_error = max(errors, default=0.0)
-
-
-def _score(subject: Subject, samples: Batch, scoring: Scoring | None) -> float | None:
-    if scoring is None:
-        return None
-    output = outputs(subject.model, subject, samples)
-    if scoring.kind == "numbers" and output.numel() == samples[1].numel():
-        output = output.reshape(samples[1].shape)
-    return scoring(output, samples[1])

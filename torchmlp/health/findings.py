@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 # In the order in which a run goes through them: what stands earlier can explain what stands later.
 CAUSES = (
     *("input-non-finite", "target-out-of-range", "labels-constant", "labels-unrelated"),
-    *("input-not-normalized", "class-imbalance"),
-    *("wrong-gradient", "reported-loss-differs"),
+    *("class-imbalance", "wrong-gradient"),
     *("softmax-over-one-unit", "output-loss-mismatch", "missing-output-activation"),
     *("missing-nonlinearity", "symmetric-init", "init-not-centred", "init-too-large"),
-    *("init-too-small", "half-underflow", "unstable-softmax", "unstable-activation", "log-of-zero"),
+    *("init-too-small", "unstable-softmax", "unstable-activation", "log-of-zero"),
+    *("input-not-normalized", "half-underflow", "reported-loss-differs"),
     *("saturation", "dead-units", "exploding-gradient", "vanishing-gradient"),
     *("learning-rate-too-high", "late-divergence", "oscillation", "learning-rate-too-low"),
     "too-few-steps",

@@ -9,6 +9,8 @@ from torch.autograd.function import _SingleLevelFunction
 
 from torchmlp.health.trace import Trace
 
+OWN = ("torchmlp.autograd.", "torchmlp.nn.")  # tested here against differences
+
 
 def functions_of(loss: Tensor) -> list[type]:
     """The autograd Functions, not this package's own, that a loss was computed by."""
@@ -20,7 +22,7 @@ def functions_of(loss: Tensor) -> list[type]:
             continue
         seen.add(node)
         owner = getattr(node, "_forward_cls", None)
-        if owner is not None and not owner.__module__.startswith("torchmlp."):
+        if owner is not None and not owner.__module__.startswith(OWN):
             found[owner] = None
         todo += [following for following, _ in node.next_functions]
     return list(found)

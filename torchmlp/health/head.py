@@ -39,6 +39,7 @@ def read_head(design: Design, calls: Sequence[Call], layers: Sequence[Place], fa
         end = names.index(design.loss) if design.loss in names else len(names)
         shaping = after + in_loss[:end]
     design.head = [call.name for call in after + in_loss]
+    design.loss_calls = len(in_loss)
     bent = [call for call in shaping if call.name in SHAPING]
     if bent:
         design.output = bent[-1].name
@@ -108,12 +109,14 @@ def _naive_softmax(calls: Sequence[Call]) -> Call | None:
 def _log_of(calls: Sequence[Call], naive: Call | None) -> tuple[str | None, bool]:
     """What a logarithm is taken of, None where there is none; and whether it is kept from 0."""
     last = "identity"
-    guarded = False
+    guarded = has_exp = False
     for call in calls:
         if call.name in ("softmax", "sigmoid", "hardsigmoid", "softplus", "relu", "tanh"):
             last, guarded = call.name, False
-        elif call.name in DIVISIONS and naive is not None:
-            last = "softmax"
+        elif call.name in ("exp", "exp2"):
+            has_exp = True
+        elif call.name in DIVISIONS and has_exp:
+            last = "softmax"  # or a sigmoid, written out
         elif call.name in ("clamp", "clip", "clamp_min", "maximum", "add", "__add__", "__radd__"):
             guarded = True
         elif call.name == "log" and call.args:
@@ -173,7 +176,7 @@ def loss_gradient_error(
                 ends = [
                     [float(loss(wide + s * way, wanted)) for s in (step, -step)] for way in ways
                 ]
-                values = torch.tensor(ends).double().to(given.device)
+                values = torch.tensor(ends, dtype=torch.float64, device=given.device)
                 errors.append(_relative((values[:, 0] - values[:, 1]) / (2 * step), given, value))
                 up, down = (values[:, 0] - at) / step, (at - values[:, 1]) / step
                 bends.append(_relative(up, down, value))

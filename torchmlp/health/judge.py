@@ -12,7 +12,12 @@ from torchmlp.health.wellness import is_well
 
 UNTOUCHED = "untouched"
 DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not before it
-STRUCTURAL = 0.5  # of the best trial's gain: what was wrong before the run began comes first
+CONSEQUENCES = ("saturation", "dead-units")
+WEAK = "output-loss-mismatch"  # one that is uncertain: a loss that can work
+SHORT_RUN = 150  # updates; a run of fewer is called short before its rate is called low
+START = 0.4  # of the best trial's gain: weights that are wrong explain what they make of the rest
+STRUCTURAL = 0.7  # of the best trial's gain: what was wrong before the run began comes first
+RATES = ("learning-rate-too-high", "late-divergence", "oscillation")
 SUFFICIENT = 0.85  # of the best trial's gain: a cause that explains all there is to explain
 
 
@@ -30,7 +35,7 @@ def judge(record: Record) -> list[Finding]:
     certain += [finding for finding in found if finding.is_final]
     others = [finding for finding in found if finding not in certain]
     has_trials = bool(_gains(record))
-    named = _confirmed(record, certain, others) if has_trials else certain or others[:1]
+    named = _confirmed(record, certain, others) if has_trials else _untried(certain, others)
     rest = [finding.cause for finding in found if finding not in named]
     return [
         replace(finding, symptoms=tuple(rest) if k == 0 else ()) for k, finding in enumerate(named)
@@ -43,7 +48,8 @@ def _hidden(record: Record, found: Sequence[Finding]) -> list[Finding]:
     return [
         finding
         for finding in found
-        if not finding.certain and not finding.is_final and finding.cause not in DYNAMICS
+        if not finding.certain and not finding.is_final
+        if finding.cause not in (*DYNAMICS, "target-out-of-range")
         if gains.get((finding.cause,), 0.0) >= max(HELPED, 0.5 * (1 - base))
     ][:1]
 
@@ -73,6 +79,23 @@ def _rounded(score: float) -> float:
     return round(score, 2) if math.isfinite(score) else -math.inf
 
 
+def _share(finding: Finding) -> float:
+    """Of the best trial's gain, what a cause's own change has to reach to be the one."""
+    if finding.cause.startswith("init-"):
+        return START
+    weak = finding.cause in DYNAMICS or finding.cause == WEAK
+    return SUFFICIENT if weak else STRUCTURAL
+
+
+def _rank(finding: Finding, record: Record) -> int:
+    """The order of causes; what only a trial speaks for comes after what has been seen."""
+    if finding.cause == WEAK:
+        return CAUSES.index("learning-rate-too-low")
+    if finding.cause == "learning-rate-too-low" and record.design.steps < SHORT_RUN:
+        return len(CAUSES)
+    return CAUSES.index(finding.cause)
+
+
 def _gains(record: Record) -> dict[tuple[str, ...], float]:
     """What the best change of each set of causes gained."""
     base = untouched_score(record)
@@ -86,23 +109,52 @@ def _gains(record: Record) -> dict[tuple[str, ...], float]:
     return gains
 
 
+def _untried(certain: Sequence[Finding], others: Sequence[Finding]) -> list[Finding]:
+    """Without trials: what was wrong before the first step, else what the rate did to the run."""
+    structural = [f for f in others if f.cause not in DYNAMICS]
+    named = in_order([*certain, *structural]) or [f for f in others if f.step == 0][:1]
+    by_the_rate = [f for f in others if f.cause in RATES]
+    return named or by_the_rate[:1] or list(others[:1])
+
+
+def _beside(
+    certain: Sequence[Finding],
+    others: Sequence[Finding],
+    gains: dict[tuple[str, ...], float],
+    best: float,
+) -> list[Finding]:
+    """Of the others, those that have to be mended too before the run is a good one."""
+    mistakes = {finding.cause for finding in certain}
+    alone = max((gain for causes, gain in gains.items() if {*causes} <= mistakes), default=-1.0)
+    if best < HELPED or alone >= STRUCTURAL * best or any(f.is_final for f in certain):
+        return []
+    needed = max(gains, key=lambda causes: (gains[causes], -len(causes)))
+    return [
+        f
+        for f in others
+        if f.cause not in DYNAMICS
+        if f.cause in needed or gains.get((f.cause,), -1.0) >= max(HELPED, CONFIRMED * best)
+    ]
+
+
 def _confirmed(
     record: Record, certain: Sequence[Finding], others: Sequence[Finding]
 ) -> list[Finding]:
     gains = _gains(record)
     best = max(gains.values(), default=0.0)
     if certain:
-        return list(certain)
+        return in_order([*certain, *_beside(certain, others, gains, best)])
     if best < HELPED:
         # Nothing helped; what was seen at the start still is.
         return [finding for finding in others if finding.step == 0][:1] or list(others[:1])
     alone = {f.cause: gains.get((f.cause,), -1.0) for f in others}
     helping = [f for f in others if alone[f.cause] >= HELPED and alone[f.cause] >= CONFIRMED * best]
-    strong = [
-        f
-        for f in helping
-        if alone[f.cause] >= (SUFFICIENT if f.cause in DYNAMICS else STRUCTURAL) * best
-    ]
+    # A rate that helps is why units have died or saturated since the start.
+    if any(f.cause in RATES for f in helping):
+        others = [f for f in others if f.cause not in CONSEQUENCES or f.step == 0]
+        helping = [f for f in helping if f in others]
+    strong = [f for f in helping if alone[f.cause] >= _share(f) * best]
+    strong.sort(key=lambda f: _rank(f, record))
     if strong:
         return strong[:1]
     # No change suffices by itself: what the best set of changes needs.

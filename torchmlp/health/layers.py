@@ -31,7 +31,7 @@ def measure_layer(index: int, place: Place, model: nn.Module) -> Layer:
     matrix = unit_rows(place, weight)
     found = Layer(
         index=index,
-        name=owner or place.call.weight,
+        name=owner if f"{owner}.weight" == place.call.weight else place.call.weight,
         kind=place.call.name,
         fan_in=matrix.shape[1],
         fan_out=matrix.shape[0],
@@ -101,8 +101,9 @@ def slope_of(place: Place) -> Tensor | None:
         start, a = call.args[0], call.output
     if a.requires_grad and start.requires_grad and a.shape == start.shape:
         # Signs at random: a normalisation over the batch has a sum that never moves.
-        way = torch.ones_like(a)
-        way.view(-1)[::2] = -1
+        way = torch.ones(a.numel(), dtype=a.dtype, device=a.device)
+        way[::2] = -1
+        way = way.view(a.shape)
         (slope,) = torch.autograd.grad(a, start, way, retain_graph=True, allow_unused=True)
         return None if slope is None else slope.abs()
     return None

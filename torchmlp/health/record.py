@@ -85,6 +85,7 @@ class Design:
         output_shape, target_shape: of a batch.
         loss: its name; "own" for one that is written out.
         head: all functions from the last layer to the scalar, in order.
+        loss_calls: how many of them, at the end, are the loss'.
         naive_softmax: whether exp is taken of logits without their maximum subtracted.
         exp_layer: the layer whose values a hand-written exp is taken of; None if there is none.
         log_of: what the loss takes a logarithm of: "softmax", "sigmoid", "identity", ...; None
@@ -115,6 +116,7 @@ class Design:
     target_shape: list[int] = field(default_factory=list)
     loss: str = "own"
     head: list[str] = field(default_factory=list)
+    loss_calls: int = 0
     naive_softmax: bool = False
     exp_layer: int | None = None
     log_of: str | None = None

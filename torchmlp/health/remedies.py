@@ -10,6 +10,7 @@ HIGH_MOMENTUM = 0.95
 RATES_DOWN = (0.1, 0.01, 0.001)
 RATES_UP = (10.0, 100.0, 1000.0)
 LONGER = 5
+FAR = 3.0  # a target's mean or std that is no longer of order 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Change:
         longer: factor of the steps.
         adam: whether Adam at its own rate takes the optimizer's place.
         autograd: whether hand-written derivatives are left to autograd, and cuts in it mended.
+        guarded: whether logarithms, roots and divisors are kept from 0, exponentials from overflow.
         shuffled: whether the samples are dealt out to the batches anew.
     """
 
@@ -52,11 +54,21 @@ class Change:
     longer: int = 1
     adam: bool = False
     autograd: bool = False
+    guarded: bool = False
     shuffled: bool = False
 
 
 # What the package's own classifier has no setting for.
-_BEYOND = ("inputs", "targets", "only_finite", "balanced", "shuffled", "autograd", "decay")
+_BEYOND = (
+    "inputs",
+    "targets",
+    "only_finite",
+    "balanced",
+    "shuffled",
+    "autograd",
+    "guarded",
+    "decay",
+)
 _LINES = {
     "init": "for layer in layers: nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
     "activation": "activation = nn.ReLU()  # after every layer but the last",
@@ -67,6 +79,7 @@ _LINES = {
     "float32": "model.float()  # or torch.amp.GradScaler",
     "balanced": "loss = nn.CrossEntropyLoss(weight=1 / counts)",
     "autograd": "# no autograd.Function, no .detach(): let autograd differentiate the forward pass",
+    "guarded": "z.clamp(max=80).exp(), x.clamp(min=1e-6).log(), y / (norm + 1e-6)",
     "adam": "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
     "shuffled": "loader = DataLoader(dataset, batch_size, shuffle=True)",
 }
@@ -82,7 +95,7 @@ def changes(finding: Finding, record: Record) -> list[Change]:
             Change("without the samples that are not finite", cause, only_finite=True)
         ],
         "target-out-of-range": _targets(cause, record, head),
-        "input-not-normalized": [Change("inputs normalised", cause, inputs=True)],
+        "input-not-normalized": _inputs(cause, record),
         "labels-constant": [Change("the samples shuffled", cause, shuffled=True)],
         "class-imbalance": [Change("classes weighted equally", cause, balanced=True)],
         "softmax-over-one-unit": [Change(head, cause, stable_head=True)],
@@ -95,7 +108,10 @@ def changes(finding: Finding, record: Record) -> list[Change]:
             Change(head, cause, stable_head=True),
         ],
         "missing-nonlinearity": [Change("ReLU between the layers", cause, activation="relu")],
-        "unstable-activation": [Change("ReLU in place of it", cause, activation="relu")],
+        "unstable-activation": [
+            Change("arguments kept in range", cause, guarded=True),
+            Change("ReLU in place of it", cause, activation="relu"),
+        ],
         "wrong-gradient": [
             Change("the same forward pass, its derivative by autograd", cause, autograd=True),
             Change("torch's ReLU and its gradient", cause, activation="relu"),
@@ -112,7 +128,10 @@ def changes(finding: Finding, record: Record) -> list[Change]:
             Change("weights drawn anew, biases 0", cause, init=True),
             Change("leaky ReLU and He weights", cause, activation="leaky_relu", init=True),
         ],
-        "exploding-gradient": [Change("weights scaled by fan-in", cause, init=True)],
+        "exploding-gradient": [
+            Change("weights scaled by fan-in", cause, init=True),
+            *(_rate(f, record, cause) for f in RATES_DOWN[:2]),
+        ],
         "vanishing-gradient": [
             Change("ReLU and He weights", cause, activation="relu", init=True),
             Change("weights scaled by fan-in", cause, init=True),
@@ -154,7 +173,7 @@ def further(record: Record) -> list[Change]:
     ]
     rates = [Change(f"the rate times {f:g}", (), rate=f) for f in (10.0, 0.1)]
     targets = record.targets
-    if targets and targets.kind == "numbers" and max(abs(targets.mean), targets.std) > 3:  # noqa: PLR2004
+    if targets and targets.kind == "numbers" and max(abs(targets.mean), targets.std) > FAR:
         found.append(Change("targets standardised", (), targets="standardized"))
     return rates + found
 
@@ -170,9 +189,38 @@ def together(parts: list[Change]) -> Change:
             if getattr(part, f.name) != getattr(neutral, f.name)
         }
         combined = replace(combined, **{**set_here, "rate": combined.rate * part.rate})
-    names = list(dict.fromkeys(part.name for part in parts))
     causes = tuple(dict.fromkeys(cause for part in parts for cause in part.causes))
-    return replace(combined, name=", ".join(names), causes=causes)
+    return replace(combined, name=_described(combined, parts), causes=causes)
+
+
+def _described(change: Change, parts: list[Change]) -> str:
+    """All that a change does, each thing once."""
+    said = {
+        "only_finite": "finite samples only",
+        "inputs": "inputs normalised",
+        "shuffled": "samples shuffled",
+        "balanced": "classes weighted equally",
+        "autograd": "autograd's derivative",
+        "guarded": "arguments kept in range",
+        "stable_head": "a stable loss on the raw outputs",
+        "init": "weights drawn anew",
+        "float32": "float32",
+        "adam": "Adam",
+        "decay": "the rate decaying to 0",
+    }
+    words = [word for name, word in said.items() if getattr(change, name)]
+    if change.activation:
+        words.append(change.activation)
+    if change.targets:
+        words.append(f"targets {change.targets}")
+    if change.rate != 1:
+        rates = [part.name for part in parts if part.rate != 1]
+        words.append(rates[0] if len(rates) == 1 else f"the rate times {change.rate:g}")
+    if change.momentum is not None:
+        words.append(f"momentum {change.momentum:g}")
+    if change.longer > 1:
+        words.append(f"{change.longer} times as many steps")
+    return ", ".join(words)
 
 
 def code_of(change: Change, record: Record) -> str:
@@ -251,6 +299,15 @@ def _targets(cause: tuple[str, ...], record: Record, head: str) -> list[Change]:
         ),
         Change(head, cause, stable_head=True),
     ]
+
+
+def _inputs(cause: tuple[str, ...], record: Record) -> list[Change]:
+    found = [Change("inputs normalised", cause, inputs=True)]
+    targets = record.targets
+    if targets and targets.kind == "numbers" and max(abs(targets.mean), targets.std) > FAR:
+        name = "inputs and targets normalised"
+        found.append(Change(name, cause, inputs=True, targets="standardized"))
+    return found
 
 
 def _calmer(cause: tuple[str, ...], record: Record) -> list[Change]:

@@ -6,11 +6,14 @@ import textwrap
 from dataclasses import asdict, dataclass
 
 from torchmlp.health.findings import Finding
-from torchmlp.health.judge import UNTOUCHED, has_helped, judge, ranked
+from torchmlp.health.judge import UNTOUCHED, has_helped, judge, ranked, untouched_score
 from torchmlp.health.record import Record, Trial, plain
+from torchmlp.health.schema import NAME as NAME_OF_FORM
 
 WIDTH = 88  # columns of the text
-SCHEMA = "torchmlp.diagnosis/1"
+NAME = 50
+SHOWN = 5  # trials in the text
+WELL_ENOUGH, NO_HARM = 0.7, 0.02
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,21 @@ class Report:
     record: Record
 
     @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The report of the record in what `to_json` wrote: judged again by today's rules.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"expected a report in JSON, got {error}") from error
+        if not isinstance(values, dict) or values.get("schema") != NAME_OF_FORM:
+            raise ValueError(f"expected a report of schema {NAME_OF_FORM}")
+        return cls.of(Record.from_json(json.dumps(values.get("record"))))
+
+    @classmethod
     def of(cls, record: Record) -> "Report":
         """The report of a record, which may have been read from a file."""
         return cls(judge(record), ranked(record), record)
@@ -39,10 +57,19 @@ class Report:
 
     @property
     def remedy(self) -> Trial | None:
-        """The best trial that helped a finding; None where none did."""
-        causes = {finding.cause for finding in self.findings}
-        helped = [t for t in self.remedies if has_helped(t, self.record) and causes & {*t.causes}]
-        return helped[0] if helped else None
+        """The best trial that helped a finding; None where none did.
+
+        Of a run that scores well in spite of a mistake, the mistake's own remedy, if it does no
+        harm.
+        """
+        causes = {cause for f in self.findings for cause in (f.cause, *f.symptoms)}
+        tried = [t for t in self.remedies if causes & {*t.causes}]
+        helped = [t for t in tried if has_helped(t, self.record)]
+        if helped or not self.findings:
+            return helped[0] if helped else None
+        base = untouched_score(self.record)
+        as_good = [t for t in tried if base >= WELL_ENOUGH and t.score >= base - NO_HARM]
+        return as_good[0] if as_good else None
 
     @property
     def verdict(self) -> str:
@@ -57,13 +84,13 @@ class Report:
         return f"healthy: nothing was found; {_scores(record)} after {len(record.losses)} steps"
 
     def to_json(self) -> str:
-        """Findings, remedies and record as JSON, by the schema in the package's health/schema.json.
+        """Findings, remedies and record as JSON, in the form of `torchmlp.health.schema`.
 
         nan and the infinities are the strings "nan", "inf" and "-inf".
         """
         first = self.remedy
         values = {
-            "schema": SCHEMA,
+            "schema": NAME_OF_FORM,
             "healthy": self.healthy,
             "verdict": self.verdict,
             "findings": [asdict(finding) for finding in self.findings],
@@ -88,25 +115,21 @@ class Report:
         record, helper = self.record, self.remedy
         base = next((t for t in record.trials if t.name == UNTOUCHED), None)
         lines = ["tried, each from the same start on the same batches:"]
-        shown = self.remedies[:6]
+        # The same change under another cause's name is one line.
+        distinct = {repr((t.score, t.losses)): t for t in reversed(self.remedies)}
+        shown = list(reversed(distinct.values()))[:SHOWN]
         if helper and helper not in shown:
             shown.append(helper)
         width = max(len(t.name) for t in [*shown, base] if t)
         for trial in [*([base] if base else []), *shown]:
-            mark = (
-                ""
-                if trial is base
-                else "  helped"
-                if has_helped(trial, record)
-                else "  did not help"
-            )
-            score = f"{trial.score:.2f}" if math.isfinite(trial.score) else " nan"
-            losses = _from_to(trial.losses)
+            mark = "helped" if has_helped(trial, record) else "did not help"
+            score = _score(trial.score)
             lines.append(
-                f"  {trial.name:{min(width, 48)}}  {_metric(record)} {score}  loss {losses}{mark}"
+                f"  {_cut(trial.name):{min(width, NAME)}}  {_metric(record)} {score}  "
+                f"loss {_from_to(trial.losses)}" + ("" if trial is base else f"  {mark}")
             )
-        if len(self.remedies) > len(shown):
-            lines.append(f"  and {len(self.remedies) - len(shown)} more, which did no better")
+        if len(distinct) > len(shown):
+            lines.append(f"  and {len(distinct) - len(shown)} more, which did no better")
         if helper:
             lines += ["", "do this:", *(f"  {line}" for line in helper.code.splitlines())]
         elif self.findings:
@@ -143,6 +166,16 @@ def _metric(record: Record) -> str:
 
 def _scores(record: Record) -> str:
     return f"{_metric(record)} {record.score or 0:.2f}"
+
+
+def _score(score: float) -> str:
+    if not math.isfinite(score):
+        return " nan"
+    return f"{score:.2f}" if abs(score) < 1000 else f"{score:.0e}"  # noqa: PLR2004  columns
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def _from_to(losses: list[float]) -> str:

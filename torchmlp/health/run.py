@@ -9,11 +9,10 @@ from torch import Tensor
 from torchmlp.health.breakdown import locate
 from torchmlp.health.layers import sample_layers
 from torchmlp.health.record import Record, Sample
-from torchmlp.health.subject import Batch, Subject
+from torchmlp.health.subject import REFUSALS, Batch, Subject
 from torchmlp.health.trace import Trace, places
 
 AGAIN = 20  # steps after which the same batch is looked at again
-REFUSALS = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
 EVALUATED = 1000  # samples a score is taken on
 
 
@@ -35,8 +34,9 @@ def train(
     rates = [group["lr"] for group in groups]
     for step in range(steps):
         batch = subject.batch(step)
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * subject.rate(step, steps)
+        if subject.has_schedule:
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate * subject.rate(step, steps)
         generator = torch.get_rng_state()
         try:
             sample, loss, is_sick = _step(subject, batch, step, looks)

@@ -55,7 +55,9 @@ class Scoring:
 
 def class_labels(target: Tensor) -> Tensor:
     """Class indices of targets that are indices, one-hot rows, 0/1 or -1/1, flattened."""
-    if target.ndim > 1 and target.shape[-1] > 1:
+    is_row = target.ndim > 1 and target.shape[-1] > 1
+    # Integers in rows may also be the classes of a sequence.
+    if is_row and (target.is_floating_point() or bool((target.sum(-1) == 1).all())):
         return target.flatten(0, -2).argmax(-1)
     return target.reshape(-1).long().clamp_min(0)
 

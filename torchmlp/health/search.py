@@ -31,14 +31,19 @@ def search(subject: Subject, start: Start, record: Record) -> None:
         found = [f for f in found if f.certain or f.cause not in DYNAMICS]
     if record.targets is None or (well and not found):
         return
-    if not record.trials:
-        record.trials.append(Trial(UNTOUCHED, [], 0, [], math.nan))
     tries = _Search(subject, start, record)
+    if not record.trials and (record.not_finite or tries.tried(Change(UNTOUCHED, ())) is None):
+        losses = list(record.losses)
+        record.trials.append(Trial(UNTOUCHED, [], len(losses), losses, math.nan))
     tries.each(found)
     if not well:
         if not any(f.certain or f.is_final for f in found):
             tries.unasked({f.cause for f in found})
         tries.combine()
+
+
+def _key(change: Change) -> Change:
+    return replace(change, name="", causes=())
 
 
 class _Search:
@@ -52,6 +57,7 @@ class _Search:
         self.steps = trial_steps(subject, record.design.steps)
         self.work = work_of_a_step(subject)
         self.left = WORK_OF_ALL
+        self.suspected: list[Change] = []
         self.known: dict[Change, Trial | None] = {}
         self.best: list[tuple[float, Change]] = []
 
@@ -62,6 +68,7 @@ class _Search:
             options = [(score, change) for score, change in scored if score is not None]
             if options:
                 self.best.append(max(options, key=lambda option: option[0]))
+        self.suspected = [change for _, change in self.best]
 
     def unasked(self, causes: set[str]) -> None:
         """What is tried whatever the rules say, but for the causes that they have named."""
@@ -76,6 +83,9 @@ class _Search:
         """Add to the best change what makes it better, as long as there is something to gain."""
         if not self.best:
             return
+        if len(self.suspected) > 1:
+            both = together(self.suspected)
+            self.best.append((self.tried(both) or -math.inf, both))
         self.best.sort(key=lambda option: -option[0])
         score, chosen = self.best[0]
         others = [change for _, change in self.best[1:] if change.causes != chosen.causes]
@@ -85,7 +95,8 @@ class _Search:
                 if top[0] >= GOOD:
                     return
                 both = together([chosen, other])
-                reached = self.tried(both) if both.name != chosen.name else None
+                is_new = _key(both) not in self.known and _key(both) != Change("", ())
+                reached = self.tried(both) if is_new else None
                 top = max(top, (reached or -math.inf, both), key=lambda option: option[0])
             if top[0] < score + LEAST_GAIN:
                 return
@@ -94,7 +105,7 @@ class _Search:
     def tried(self, change: Change) -> float | None:
         """The score of a change; −∞ if its run broke, None where it cannot be made or afforded."""
         # The same change may be the remedy of two causes.
-        key = replace(change, name="", causes=())
+        key = _key(change)
         if key not in self.known:
             work = self.work * min(self.steps * change.longer, LONGEST)
             if work > self.left:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.health.trace import Trace
@@ -20,6 +21,8 @@ from torchmlp.health.trace import Trace
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Any]
 DEFAULT_BATCH_SIZE = 32
+# What a model or a loss may say of arguments that it does not take.
+REFUSALS = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
 
 
 class CannotDiagnoseError(ValueError):
@@ -49,8 +52,8 @@ class Subject:
         rate: Callable[[int, int], float] | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
+        self.has_schedule = rate is not None
         self.rate = rate or (lambda _step, _steps: 1.0)
-        self.loss_name = loss if isinstance(loss, str) else ""
         self.loss: Loss = (
             (lambda output, target: mean_loss(output, target, loss))
             if isinstance(loss, str)
@@ -70,11 +73,16 @@ class Subject:
         """Output and loss of a batch.
 
         Raises:
-            CannotDiagnoseError: the loss is no scalar tensor.
+            CannotDiagnoseError: the output is no tensor, or the loss no scalar.
         """
         output = self.model(batch[0])
+        if not isinstance(output, Tensor):
+            raise CannotDiagnoseError(
+                f"the model returned {type(output).__name__}, expected a tensor; wrap it in a "
+                f"module that returns the output the loss reads"
+            )
         if trace:
-            trace.phase = "loss"
+            trace.output, trace.phase = output, "loss"
         return output, self.loss_of(output, batch[1])
 
     def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
@@ -83,7 +91,15 @@ class Subject:
         Raises:
             CannotDiagnoseError: it is none.
         """
-        value = self.loss(output, target)
+        return self.scalar(self.loss(output, target))
+
+    @staticmethod
+    def scalar(value: Any) -> Tensor:
+        """The value, if it is a tensor of one number.
+
+        Raises:
+            CannotDiagnoseError: it is none.
+        """
         if not isinstance(value, Tensor):
             raise CannotDiagnoseError(
                 f"the loss returned {type(value).__name__}, expected a scalar tensor; return the "
@@ -102,6 +118,11 @@ def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
     if not own:
         raise CannotDiagnoseError(
             f"the model, {type(model).__name__}, has no parameters: there is nothing to train"
+        )
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
+        raise CannotDiagnoseError(
+            f"the model, {type(model).__name__}, has lazy layers without parameters yet; run one "
+            f"batch through it first"
         )
     theirs = [p for group in optimizer.param_groups for p in group["params"]]
     if not any(id(p) in own for p in theirs):
@@ -135,6 +156,11 @@ def read_batches(data: Any, batch_size: int | None, steps: int) -> list[Batch]:
     )
     if is_pair:
         inputs, targets = data
+        if not inputs.ndim or not targets.ndim:
+            raise CannotDiagnoseError(
+                f"data: expected inputs and targets of many samples, got shapes "
+                f"{tuple(inputs.shape)} and {tuple(targets.shape)}"
+            )
         if len(inputs) != len(targets):
             raise CannotDiagnoseError(
                 f"data: expected as many targets as inputs, got {len(inputs)} inputs and "
@@ -142,19 +168,16 @@ def read_batches(data: Any, batch_size: int | None, steps: int) -> list[Batch]:
             )
         batches = list(islice(_drawn(inputs, targets, batch_size), steps))
     elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
-        generator = torch.Generator().manual_seed(0)
-        loader: Any = DataLoader(
-            data, batch_size or DEFAULT_BATCH_SIZE, shuffle=True, generator=generator
-        )
-        batches = [_pair(batch) for batch in islice(loader, steps)]
+        batches = [_pair(batch) for batch in islice(_loader(data, batch_size), steps)]
     else:
         if not isinstance(data, Iterable):
             raise CannotDiagnoseError(
                 f"data: expected (inputs, targets), a Dataset, a DataLoader or a list of batches, "
                 f"got {type(data).__name__}"
             )
-        iterator = iter(data)
-        batches = [_pair(batch) for batch in islice(iterator, steps)]
+        with _order_kept(data):
+            iterator = iter(data)
+            batches = [_pair(batch) for batch in islice(iterator, steps)]
         if iterator is data and 0 < len(batches) < steps:
             raise CannotDiagnoseError(
                 f"data: ran out after {len(batches)} batches, expected {steps}; give a list or a "
@@ -163,6 +186,29 @@ def read_batches(data: Any, batch_size: int | None, steps: int) -> list[Batch]:
     if not batches or not any(len(x) for x, _ in batches):
         raise CannotDiagnoseError("data: expected at least one batch, got none")
     return [batch for batch in batches if len(batch[0])]
+
+
+def _loader(data: Any, batch_size: int | None) -> Iterable[Any]:
+    size = batch_size or DEFAULT_BATCH_SIZE
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, size)
+    if not len(data):
+        return ()
+    return DataLoader(data, size, shuffle=True, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def _order_kept(data: Any) -> Iterator[None]:
+    """A loader's own generator draws afterwards what it would have drawn."""
+    generator = getattr(data, "generator", None)
+    if not isinstance(generator, torch.Generator):
+        yield
+        return
+    state = generator.get_state()
+    try:
+        yield
+    finally:
+        generator.set_state(state)
 
 
 def _drawn(inputs: Tensor, targets: Tensor, batch_size: int | None) -> Iterator[Batch]:
@@ -193,6 +239,37 @@ def _pair(batch: Any) -> Batch:
     return x, target
 
 
+class StepSubject(Subject):
+    """A run whose network and loss are known only together, as one training step.
+
+    Args:
+        model: its forward gives the output where `step` hands torch's losses none.
+        step: batch -> loss.
+        optimizer: over the model's parameters.
+        batches: pairs of tensors.
+        rate: as `Subject` takes it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        step: Callable[[Batch], Any],
+        optimizer: Optimizer,
+        batches: list[Batch],
+        rate: Callable[[int, int], float] | None = None,
+    ) -> None:
+        super().__init__(model, lambda _output, _target: None, optimizer, batches, rate)
+        self.step = step
+
+    def forward(self, batch: Batch, trace: Trace | None = None) -> tuple[Tensor, Tensor]:
+        """What entered the loss, where that was traced, and the loss."""
+        loss = self.scalar(self.step(batch))
+        if trace is None or trace.entered is None:
+            return loss.detach(), loss
+        trace.output = trace.entered
+        return trace.entered, loss
+
+
 class Start:
     """The state of a run at its start: `restore` brings it back, however often.
 
@@ -205,8 +282,11 @@ class Start:
         tensors = [*model.parameters(), *(b for b in model.buffers() if b is not None)]
         theirs = [p for group in optimizer.param_groups for p in group["params"]]
         tensors = list({id(t): t for t in [*tensors, *theirs]}.values())
-        self.values = [(t, t.data, t.detach().clone(), t.grad, t.requires_grad) for t in tensors]
-        self.gradients = [t.grad.clone() if t.grad is not None else None for t in tensors]
+        self.values = [(t, t.data, t.detach().clone(), t.requires_grad) for t in tensors]
+        self.gradients = [
+            None if t.grad is None else (t.grad, t.grad.data, t.grad.detach().clone())
+            for t in tensors
+        ]
         self.buffers = [dict(module._buffers) for module in model.modules()]  # noqa: SLF001
         self.modes = [(module, module.training) for module in model.modules()]
         self.groups = [
@@ -214,7 +294,10 @@ class Start:
             for group in optimizer.param_groups
         ]
         self.groups = copy.deepcopy(self.groups)
-        self.state = _copied(optimizer.state)
+        self.state = {
+            parameter: {key: (value, copy.deepcopy(value)) for key, value in values.items()}
+            for parameter, values in optimizer.state.items()
+        }
         self.extra = {
             key: value
             for key, value in vars(optimizer).items()
@@ -225,15 +308,17 @@ class Start:
     def restore(self) -> None:
         """Bring it back."""
         with torch.no_grad():
-            for (tensor, data, value, grad, requires_grad), gradient in zip(
+            for (tensor, data, value, requires_grad), gradient in zip(
                 self.values, self.gradients, strict=True
             ):
+                tensor.grad = None
                 tensor.data = data
                 tensor.copy_(value)
                 tensor.requires_grad_(requires_grad)
-                tensor.grad = grad
-                if grad is not None and gradient is not None:
-                    grad.copy_(gradient)
+                if gradient is not None:
+                    grad, grad_data, grad_value = gradient
+                    grad.data = grad_data
+                    tensor.grad = grad.copy_(grad_value)
         for module, buffers in zip(self.model.modules(), self.buffers, strict=True):
             module._buffers.update(buffers)  # noqa: SLF001  a module that replaced its buffer
         for module, training in self.modes:
@@ -242,7 +327,12 @@ class Start:
             for key in [key for key in group if key != "params" and key not in settings]:
                 del group[key]
             group.update(copy.deepcopy(settings))
-        self.optimizer.state = _copied(self.state)
+        self.optimizer.state.clear()
+        for parameter, values in self.state.items():
+            self.optimizer.state[parameter] = {
+                key: own.copy_(value) if isinstance(own, Tensor) else copy.deepcopy(value)
+                for key, (own, value) in values.items()
+            }
         vars(self.optimizer).update(self.extra)
         _set_random_state(self.random)
 
@@ -257,12 +347,14 @@ def left_alone(model: nn.Module, optimizer: Optimizer) -> Iterator[Start]:
         start.restore()
 
 
-def _copied(state: Any) -> Any:
-    """The optimizer's state by its own parameters, with copies of what stands in it."""
-    copied = type(state)(state.default_factory) if hasattr(state, "default_factory") else {}
-    for parameter, values in state.items():
-        copied[parameter] = copy.deepcopy(values)
-    return copied
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """What is drawn inside is drawn again afterwards."""
+    state = _random_state()
+    try:
+        yield
+    finally:
+        _set_random_state(state)
 
 
 def _random_state() -> Any:

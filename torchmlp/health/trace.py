@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from torchmlp.autograd.dense import dense
+from torchmlp.autograd.loss import mean_loss
 from torchmlp.kernels.activations import activate
 
 WITH_WEIGHTS = {
@@ -29,7 +30,7 @@ ACTIVATIONS = {
     *("hardtanh", "relu6", "hardswish", "hardsigmoid", "softsign", "logsigmoid", "celu", "prelu"),
     *("rrelu", "threshold", "tanhshrink", "softshrink", "hardshrink"),
 }
-ALIASES = {"log_sigmoid": "logsigmoid", "expit": "sigmoid", "gelu_tanh": "gelu"}
+ALIASES = {"log_sigmoid": "logsigmoid", "special_expit": "sigmoid", "gelu_tanh": "gelu"}
 NORMS = {
     "batch_norm",
     "layer_norm",
@@ -62,6 +63,12 @@ LOSSES = {
     *("gaussian_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss"),
     *("multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss"),
     *("cosine_embedding_loss", "triplet_margin_loss", "ctc_loss"),
+}
+# This package's names for losses, and torch's.
+TORCHS_NAMES = {
+    "cross_entropy": "cross_entropy",
+    "mse": "mse_loss",
+    "bce": "binary_cross_entropy_with_logits",
 }
 ADDITIONS = {"add", "__add__", "__radd__", "sub", "__sub__"}
 # Answered with a number or a shape, or nothing: no step of the calculation.
@@ -115,6 +122,8 @@ class Trace(TorchFunctionMode):
     Attributes:
         calls: the calls that returned numbers, in order.
         failed: the name of the call that raised, "" if none did.
+        entered: what the first loss of torch's was given, where the network had not ended before.
+        output: the network's, once it is known.
         has_hooks: whether a tensor was given a gradient hook.
     """
 
@@ -129,6 +138,8 @@ class Trace(TorchFunctionMode):
         self.calls: list[Call] = []
         self.phase, self.failed = "model", ""
         self.has_hooks = False
+        self.entered: Tensor | None = None
+        self.output: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call it, or what stands in its place, and note what it made."""
@@ -136,6 +147,8 @@ class Trace(TorchFunctionMode):
         if func is dense:
             return self._dense(*args, **kwargs)
         name = getattr(func, "__name__", "")
+        if func is mean_loss:
+            name = TORCHS_NAMES[args[2] if len(args) > 2 else kwargs["loss"]]  # noqa: PLR2004
         self.has_hooks = self.has_hooks or name == "register_hook"
         if name in _NO_VALUE:
             return func(*args, **kwargs)
@@ -160,6 +173,10 @@ class Trace(TorchFunctionMode):
     def _note(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         index = self.count
         self.count += 1
+        if name in LOSSES and self.phase == "model" and self.entered is None:
+            # In a whole training step nobody else says where the network ends.
+            self.entered = next((a for a in args if isinstance(a, Tensor)), None)
+            self.phase = "loss"
         try:
             edit = self.edits.get(index)
             result = edit(func, *args, **kwargs) if edit else func(*args, **kwargs)
@@ -237,6 +254,11 @@ class Place:
         return call
 
     @property
+    def x(self) -> Tensor:
+        """What is multiplied by the weight."""
+        return self.call.args[1 if self.call.name in ("addmm", "addmv", "baddbmm") else 0]
+
+    @property
     def z(self) -> Tensor:
         """The pre-activation: what the activation reads, after a normalisation if there is one."""
         return self.activation.args[0] if self.activation else self.last_linear.output
@@ -265,7 +287,9 @@ def places(calls: list[Call]) -> list[Place]:
     The last one has what follows it in the model: the output's function stands in `after`.
     """
     starts = [k for k, call in enumerate(calls) if call.weight and call.phase == "model"]
-    found = []
+    found: list[Place] = []
+    if not starts:
+        return found
     model = [call for call in calls if call.phase == "model"]
     for start, end in zip(starts, [*starts[1:], len(model)], strict=True):
         after = calls[start + 1 : end]

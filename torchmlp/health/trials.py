@@ -21,8 +21,8 @@ from torchmlp.kernels.init import auto_init, initialise_
 
 # In multiplications, of which two cores do some 3e10 a second. Counted and not timed, so that a
 # diagnosis is the same on a loaded machine.
-WORK_OF_A_TRIAL = 4e9
-WORK_OF_ALL = 5e10
+WORK_OF_A_TRIAL = 3e9
+WORK_OF_ALL = 4e10
 WORK_OF_A_CALL = 1e6  # what torch takes to call the operations of one parameter
 LEAST_STEPS = 40
 LONGEST = 3000
@@ -36,8 +36,10 @@ def trial_steps(subject: Subject, steps: int) -> int:
 def work_of_a_step(subject: Subject) -> float:
     """Multiplications of a step, or their worth in time."""
     rows = len(subject.batches[0][0])
-    sizes = [p.numel() for p in subject.model.parameters()]
-    return 3.0 * rows * sum(sizes) + WORK_OF_A_CALL * (len(sizes) + 2)
+    parameters = list(subject.model.parameters())
+    wide = 2.0 if parameters[0].dtype == torch.float64 else 1.0
+    products = 3.0 * rows * sum(p.numel() for p in parameters)
+    return wide * products + WORK_OF_A_CALL * (len(parameters) + 2)
 
 
 def attempt(
@@ -92,10 +94,8 @@ class _Changed:
         self.edits: dict[int, Callable[..., Any]] = {}
         self.is_possible = True
         self.batches = _dealt(subject.batches) if change.shuffled else subject.batches
-        x, target = samples
-        if change.only_finite:
-            keep = _finite_rows(samples)
-            x, target = x[keep], target[keep]
+        self.lost = _lost_columns(samples[0]) if change.only_finite else None
+        x, target = self._finite(samples)
         self.of_inputs = _moments(x) if change.inputs else None
         self.of_targets = _moments(target) if change.targets == "standardized" else None
         self.least = target.min() if change.targets == "from 0" else None
@@ -107,6 +107,9 @@ class _Changed:
             self.edits |= dict.fromkeys(self.cuts, lambda _func, x, *_args, **_kwargs: x)
         if change.init:
             self._draw(found)
+        if change.guarded:
+            calls = [call for place in found for call in place.after if call.name in GUARDS]
+            self.edits |= {call.index: GUARDS[call.name] for call in calls}
         if change.activation:
             self._bend(found)
         # The last layer's own values.
@@ -157,10 +160,7 @@ class _Changed:
         raise ValueError("no sample is finite")
 
     def _data(self, batch: Batch) -> Batch:
-        x, target = batch
-        if self.change.only_finite:
-            keep = _finite_rows(batch)
-            x, target = x[keep], target[keep]
+        x, target = self._finite(batch)
         if self.of_inputs:
             x = (x - self.of_inputs[0]) / self.of_inputs[1]
         if self.of_targets:
@@ -171,6 +171,15 @@ class _Changed:
             x = x.float()
             target = target.float() if target.is_floating_point() else target
         return x, target
+
+    def _finite(self, batch: Batch) -> Batch:
+        x, target = batch
+        if self.lost is None:
+            return batch
+        if bool(self.lost.any()):
+            x = x.masked_fill(self.lost, 0.0)
+        keep = _finite_rows((x, target))
+        return x[keep], target[keep]
 
     def _draw(self, found: list[Place]) -> None:
         torch.manual_seed(0)
@@ -214,11 +223,12 @@ class _Changed:
         """Losses of so many steps, up to the first that is not finite."""
         losses = []
         for step in range(steps):
-            share = self.subject.rate(step, steps)
-            if self.change.decay:
-                share = 0.5 * (1 + math.cos(math.pi * step / steps))
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * share
+            if self.change.decay or self.subject.has_schedule:
+                share = self.subject.rate(step, steps)
+                if self.change.decay:
+                    share = 0.5 * (1 + math.cos(math.pi * step / steps))
+                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * share
             self.optimizer.zero_grad()
             batch = self.batch(step)
             loss = self.loss(batch)
@@ -315,6 +325,28 @@ class _Kept:
         return lambda *_args, **_kwargs: activate(self.value, activation)
 
 
+def _from_zero(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    return func(x.clamp_min(TINY), *args, **kwargs)
+
+
+def _from_overflow(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    return func(x.clamp_max(0.9 * math.log(torch.finfo(x.dtype).max)), *args, **kwargs)
+
+
+def _by_nonzero(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    if args and isinstance(args[0], Tensor):
+        args = (torch.where(args[0].abs() < TINY, TINY, args[0]), *args[1:])
+    return func(x, *args, **kwargs)
+
+
+TINY = 1e-6
+GUARDS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("log", "sqrt", "rsqrt", "reciprocal", "log2", "log10"), _from_zero),
+    **dict.fromkeys(("exp", "expm1", "sinh", "cosh"), _from_overflow),
+    **dict.fromkeys(("div", "__truediv__", "true_divide"), _by_nonzero),
+}
+
+
 def _replaced(activation: str) -> Callable[..., Any]:
     return lambda _func, z, *_args, **_kwargs: activate(z, activation)
 
@@ -337,6 +369,11 @@ def _finite_rows(batch: Batch) -> Tensor:
     keep = torch.isfinite(x.flatten(1)).all(1) if x.ndim > 1 else torch.isfinite(x)
     wanted = target.reshape(len(target), -1)
     return keep & torch.isfinite(wanted.double()).all(1)
+
+
+def _lost_columns(x: Tensor) -> Tensor:
+    """The features that are mostly not finite: nothing would be left without them."""
+    return (~torch.isfinite(x)).double().mean(0) > 0.5  # noqa: PLR2004
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -163,6 +163,8 @@ def _is_watched(trainer: Any) -> bool:
     """Whether a callback or the module wants to see every batch."""
     watchers: list[tuple[Any, type]] = [(trainer.lightning_module, pl.LightningModule)]
     for callback in _callbacks(trainer):
+        if not getattr(callback, "watches_batches", True):
+            continue
         known = (kind for kind in CAN_WAIT if isinstance(callback, kind))
         watchers.append((callback, next(known, pl.Callback)))
     overridden = any(

@@ -1,10 +1,10 @@
 """The multilayer perceptron as a LightningModule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
@@ -169,6 +169,15 @@ class Classifier(pl.LightningModule):
         """SGD with momentum over one cycle; the command line puts its own in place of it."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, nesterov=True)
         return for_lightning(self, optimizer, OneCycle(optimizer))
+
+    def parts(self) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor], None]:
+        """The network, its loss and no optimizer of its own, as a diagnosis takes them apart."""
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            target = target_of(labels, self.loss, logits.shape[-1], logits.dtype)
+            return mean_loss(logits, target, self.loss)
+
+        return self, loss, None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the shapes of a checkpoint's weights with the model's before any is copied.

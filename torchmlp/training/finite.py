@@ -39,15 +39,22 @@ class StopWhenNotFinite(pl.Callback):
             return
         if math.isfinite(float(loss)) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
             return
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-        sick_input = isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all())
-        rates = ", ".join(
-            f"{group['lr']:.3g}" for o in trainer.optimizers for group in o.param_groups
-        )
-        step, epoch = trainer.global_step, pl_module.current_epoch
-        where = f"the loss is {float(loss)} at step {step} (epoch {epoch})"
-        if sick_input:
-            why = "the batch holds values that are not finite; correct or leave out such samples"
-        else:
-            why = f"learning rate {rates}; a smaller one, another init or more precision may help"
-        raise NonFiniteLossError(f"{where}: {why}")
+        raise of_loss(loss, trainer, pl_module, batch)
+
+
+def of_loss(
+    loss: Tensor, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any
+) -> NonFiniteLossError:
+    """What is raised for a loss that is not finite: step, epoch, and what may help."""
+    inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+    sick_input = isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all())
+    rates = ", ".join(
+        f"{group['lr']:.3g}" for o in trainer.optimizers for group in o.param_groups
+    )
+    step, epoch = trainer.global_step, pl_module.current_epoch
+    where = f"the loss is {float(loss)} at step {step} (epoch {epoch})"
+    if sick_input:
+        why = "the batch holds values that are not finite; correct or leave out such samples"
+    else:
+        why = f"learning rate {rates}; a smaller one, another init or more precision may help"
+    return NonFiniteLossError(f"{where}: {why}")

@@ -1,6 +1,6 @@
 """Which training steps of a `Classifier` under Lightning need autograd, and those that do not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -32,11 +32,19 @@ class FusedTraining:
         mlp: the network, on its device.
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         optimizer: over its parameters.
+
+    Attributes:
+        last: the last batch, and the state of torch's generator before its step, or None where
+            nothing is drawn.
+        watcher: called after each step with the engine and the step's loss; None is nobody.
     """
 
     def __init__(self, mlp: MLP, loss: str, optimizer: torch.optim.Optimizer) -> None:
-        self.engine = Engine(mlp, loss, optimizer)
+        self.engine = Engine(mlp, loss, optimizer, only_finite=True)
         self.loss = loss
+        self.last: tuple[tuple[Tensor, Tensor], Tensor | None] | None = None
+        self.draws = bool(mlp.dropout or mlp.input_dropout)
+        self.watcher: Callable[[Engine, Tensor], None] | None = None
         self._losses: list[Tensor] = []
         self._counts: list[int] = []
         self._right: int | Tensor = 0
@@ -44,6 +52,8 @@ class FusedTraining:
     def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Train on a batch of images and labels; the mean loss before the step."""
         images, labels = batch
+        # Dropout's masks are drawn from it: who looks into a step has to draw the same.
+        self.last = batch, torch.get_rng_state() if self.draws else None
         mlp, dtype = self.engine.model, self.engine.model.weights[0].dtype
         target = target_of(labels, self.loss, mlp.out_features, dtype)
         # Pixels are scaled in the step.
@@ -52,6 +62,8 @@ class FusedTraining:
         self._losses.append(loss)
         self._counts.append(len(labels))
         self._right = self._right + self.engine.right(labels)
+        if self.watcher is not None:
+            self.watcher(self.engine, loss)
         return loss
 
     def take_means(self) -> tuple[Tensor, Tensor, int]:

@@ -47,9 +47,10 @@ class OneCycle(LambdaLR):
         if not 0 <= warmup < 1:
             raise ValueError(f"OneCycle: expected 0 <= warmup < 1, got {warmup}")
         self.warmup, self.total_steps = warmup, total_steps
-        super().__init__(optimizer, self._factor, last_epoch)
+        super().__init__(optimizer, self.factor, last_epoch)
 
-    def _factor(self, step: int) -> float:
+    def factor(self, step: int) -> float:
+        """What the peak is multiplied by at a step, from 0."""
         if self.total_steps is None:
             return self.START
         last = self.total_steps - 1
@@ -63,7 +64,7 @@ class OneCycle(LambdaLR):
         """Tell a scheduler that was made without it the length of the run; nothing is stepped."""
         self.total_steps = total_steps
         for group, peak in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = peak * self._factor(self.last_epoch)
+            group["lr"] = peak * self.factor(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the run's length: a resumed run asks its own trainer for that."""

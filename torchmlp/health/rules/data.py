@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from torchmlp.health.datastats import CLASS_LOSSES
 from torchmlp.health.findings import Finding
 from torchmlp.health.head import output_range
 from torchmlp.health.record import Record
@@ -14,17 +15,28 @@ from torchmlp.health.thresholds import (
     PROBE_HELD_OUT,
     PROBE_R2,
     PROBE_SIGMAS,
+    RANGE_SLACK,
     SORTED,
     TARGET_LARGE,
 )
-
-CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss")
 
 
 def input_non_finite(record: Record) -> Iterator[Finding]:
     """Nan or infinity in the inputs or targets."""
     inputs, targets = record.inputs, record.targets
     broken = record.not_finite
+    if broken and broken.quantity == "weight" and broken.step == 0:
+        yield Finding(
+            "input-non-finite",
+            broken.layer,
+            "weight",
+            0,
+            {},
+            f"A weight of layer {broken.layer} is {broken.value} before the first step.",
+            "Look at how the weights are drawn, or loaded.",
+            certain=True,
+        )
+        return
     share = inputs.not_finite if inputs else 0.0
     of_targets = targets.not_finite if targets else 0.0
     if broken and broken.quantity in ("x", "target"):
@@ -67,12 +79,14 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
             )
         return
     low, high = output_range(design.output)
+    if design.output == "softmax" and units == 1:
+        return  # a cause of its own
     if design.loss in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
         low, high = 0.0, 1.0
     elif design.loss in CLASS_LOSSES or design.output in ("log_softmax", "logsigmoid"):
         return
     width = high - low if math.isfinite(high - low) else max(targets.high - targets.low, 1e-12)
-    slack = 0.01 * width
+    slack = RANGE_SLACK * width
     if targets.low < low - slack or targets.high > high + slack:
         reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
         whose = f"{design.output} output" if design.output != "identity" else design.loss
@@ -111,7 +125,8 @@ def labels_constant(record: Record) -> Iterator[Finding]:
     targets = record.targets
     if targets is None or targets.not_finite:
         return
-    if targets.kind == "classes" and targets.sorted > SORTED and targets.commonest != 1.0:
+    by_chance = (targets.commonest or 0.0) ** record.design.batch_size
+    if targets.sorted > max(SORTED, 3 * by_chance) and targets.commonest != 1.0:
         yield Finding(
             "labels-constant",
             None,

@@ -129,6 +129,7 @@ def unstable_softmax(record: Record) -> Iterator[Finding]:
         f"The softmax takes exp of the logits as they come; they reach {at:.0f}, and exp overflows "
         f"{design.dtype} above {limit:.2f}{became}.",
         "Use CrossEntropyLoss on the logits, which subtracts their maximum.",
+        certain=overflowed,
     )
 
 
@@ -154,7 +155,9 @@ def unstable_activation(record: Record) -> Iterator[Finding]:
         {} if broken.at is None else {"at": broken.at, "limit": broken.limit or 0.0},
         f"The activation written out in layer {broken.layer} ({layer.name}) is the first to leave "
         f"the numbers: the {how} of {broken.function}{at} is {broken.value} at step {broken.step}.",
-        "Use torch's own function (softplus, sigmoid, silu, ...), which is stable.",
+        "Use torch's own function (softplus, sigmoid, silu, ...), which is stable; add a small "
+        "number to what is divided by, rooted or logged.",
+        certain=True,
     )
 
 
@@ -177,6 +180,7 @@ def log_of_zero(record: Record) -> Iterator[Finding]:
         f"The loss takes the logarithm of {_named(design.log_of)} that has reached 0, or less, at "
         f"step {broken.step}: it is infinite, and its gradient nan.",
         "Compute it from the logits: CrossEntropyLoss, BCEWithLogitsLoss or log_softmax.",
+        certain=True,
     )
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torchmlp.health.findings import Finding
 from torchmlp.health.record import Record, Trial
 from torchmlp.health.rules.start import dead_units, saturation
-from torchmlp.health.thresholds import LATE_HIGH, LATE_RISE, RISES, SPIKE
+from torchmlp.health.thresholds import LATE_HIGH, LATE_RISE, RISES, SLOW, SPIKE
 
 EARLY = 0.1  # of the run; a least loss before it is no learning that was lost
 SMOOTHED = 20  # windows that a run's losses are averaged over
@@ -37,7 +37,7 @@ def learning_rate_too_high(record: Record) -> Iterator[Finding]:
     finite = [loss for loss in losses if math.isfinite(loss)]
     spike = max(finite) / losses[0]
     shot_up = spike > SPIKE or (broken is not None and broken.step > 0)
-    if share < RISES and not shot_up:
+    if share < RISES and (not shot_up or next(late_divergence(record), None)):
         return
     design = record.design
     limit = design.largest_rate
@@ -81,6 +81,8 @@ def late_divergence(record: Record) -> Iterator[Finding]:
         return
     if not (end > LATE_RISE * least and end > LATE_HIGH * start):
         return
+    if next(oscillation(record), None):
+        return  # up and down again, and not up for good
     step = at * max(len(record.losses) // SMOOTHED, 1)
     yield Finding(
         "late-divergence",
@@ -148,6 +150,9 @@ def _of_trials(record: Record, cause: str) -> Iterator[Finding]:
         return
     best = max(tried, key=lambda trial: trial.score)
     if next(saturation(record), None) or next(dead_units(record), None):
+        return
+    floor = record.targets.chance if record.targets else 0.0
+    if record.score - floor > SLOW * (best.score - floor):
         return
     losses = record.losses
     fall = 1 - losses[-1] / losses[0] if losses[0] else 0.0

@@ -19,7 +19,7 @@ def reported_loss_differs(record: Record) -> Iterator[Finding]:
         0,
         {"relative error": error},
         f"The gradient the loss hands to the network is not the derivative of the value it "
-        f"returns: they differ by {100 * min(error, 9.99):.2g} % (central differences in float64). "
+        f"returns: they differ by {100 * min(error, 9.99):.3g} % (central differences in float64). "
         f"What is shown is not what is descended.",
         "Return the loss that is differentiated; leave its derivative to autograd.",
         certain=True,

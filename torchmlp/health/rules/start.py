@@ -53,7 +53,7 @@ def symmetric_init(record: Record) -> Iterator[Finding]:
 def init_not_centred(record: Record) -> Iterator[Finding]:
     """Weights whose mean is far from 0."""
     for layer, sample in _layers(record):
-        if layer.weight_std == 0 or layer.fan_in * layer.fan_out < 8:  # noqa: PLR2004  too few to tell
+        if not layer.weight_std > 0 or layer.fan_in * layer.fan_out < 8:  # noqa: PLR2004  too few
             continue
         ratio = abs(layer.weight_mean) / layer.weight_std
         noise = 4 / math.sqrt(layer.fan_in * layer.fan_out)  # four sigmas of a centred draw
@@ -172,8 +172,9 @@ def exploding_gradient(record: Record) -> Iterator[Finding]:
     """Deltas that grow from the last layer to the first, or a first loss far above chance."""
     ratio = delta_ratio(record)
     large = _first_loss_ratio(record)
-    grows = ratio is not None and not ratio <= EXPLODING
-    if not grows and not large > LOSS_LARGE:
+    grows = ratio is not None and ratio > EXPLODING
+    forward = _growth(record)
+    if not grows and not large > LOSS_LARGE and not forward > EXPLODING:
         return
     layer = _largest_delta(record) if grows else 1
     yield Finding(
@@ -181,11 +182,14 @@ def exploding_gradient(record: Record) -> Iterator[Finding]:
         layer,
         "delta",
         0,
-        {"first / last": ratio or 0.0, "loss / ln K": large},
+        {"first / last": ratio or 0.0, "loss / ln K": large, "growth of z": forward},
         (
             f"The deltas grow on their way down: those of the first layer are {ratio:.3g} times "
             f"the last one's."
             if grows
+            else f"The signal grows with every layer: z of the last one is {forward:.3g} times the "
+            f"first one's, and the gradient with it."
+            if forward > EXPLODING
             else f"The first loss is {large:.3g} times that of knowing nothing: the outputs start "
             f"far from order 1."
         ),
@@ -224,6 +228,12 @@ def delta_ratio(record: Record) -> float | None:
     if len(deltas) < 2 or deltas[0] is None or not deltas[-1]:  # noqa: PLR2004
         return None
     return deltas[0] / deltas[-1]
+
+
+def _growth(record: Record) -> float:
+    """Std of the last layer's z over the first one's; 0 for fewer than three layers."""
+    stds = [sample.z_std or 0.0 for sample in first_samples(record)]
+    return stds[-1] / stds[0] if len(stds) > 2 and stds[0] > 0 else 0.0  # noqa: PLR2004
 
 
 def _largest_delta(record: Record) -> int:

@@ -1,6 +1,7 @@
 """Training steps of an MLP without autograd."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent, Descents, is_fusible
 from torchmlp.training.engine.graph import GraphStep
 from torchmlp.training.engine.torch_step import TorchStep
-from torchmlp.training.engine.workspace import Workspace
+from torchmlp.training.engine.workspace import LayerBuffers, Workspace
 
 Step = TorchStep | native.NativeStep | GraphStep
 BATCH_SIZES = 8  # whose buffers are kept; a run has two, the batch and the epoch's last
@@ -39,6 +40,8 @@ class Engine:
         optimizer: over the model's parameters. Its settings are read at every step, and its state
             is kept where it keeps it. Parameters that are frozen, or not its own, stay as they are.
         native: whether to take the step in C++. None does where it can; True raises where not.
+        only_finite: whether a step whose loss is nan or infinite changes nothing, so that it can be
+            looked into; on a CPU, for a GPU is not waited for.
 
     Raises:
         ValueError: a model, loss or optimizer whose step is not this one (see `why_not`).
@@ -56,11 +59,18 @@ class Engine:
     """
 
     def __init__(
-        self, model: MLP, loss: str, optimizer: Optimizer, *, native: bool | None = None
+        self,
+        model: MLP,
+        loss: str,
+        optimizer: Optimizer,
+        *,
+        native: bool | None = None,
+        only_finite: bool = False,
     ) -> None:
         if reason := why_not(model, loss, optimizer):
             raise ValueError(f"Engine: {reason}")
         self.model, self.loss, self.optimizer, self.native = model, loss, optimizer, native
+        self.only_finite = only_finite
         self._last: _Bound | None = None
         pairs = zip(model.weights, model.biases, strict=True)
         self._parameters = [p for pair in pairs for p in pair]
@@ -79,6 +89,14 @@ class Engine:
     def how(self) -> str:
         """How the last step was taken, and why not in C++ where it was not."""
         return self._last.how if self._last else "no step taken yet"
+
+    @property
+    def layers(self) -> list[LayerBuffers]:
+        """What the last step computed of each layer, before its update; none before the first."""
+        if self._last is None:
+            return []
+        step = self._last.step
+        return (step.step if isinstance(step, GraphStep) else step).workspace.layers
 
     def right(self, labels: Tensor) -> int | Tensor:
         """How many rows of the last step had their largest output at `labels`.
@@ -128,6 +146,8 @@ class Engine:
         self._steps[key] = bound  # the last one used is the last one given up
         loss = bound.take(x, target, descents)
         self._last = bound
+        if self.only_finite and not loss.is_cuda and not math.isfinite(loss):
+            return loss
         if descents.is_fused:
             descents.keep()
             self.optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -165,14 +185,17 @@ class Engine:
             reason = native.why_not_native(workspace, target, self.loss)
             try:
                 if not reason:
-                    step = native.NativeStep(library.load(), workspace, self.loss)
+                    step = native.NativeStep(
+                        library.load(), workspace, self.loss, only_finite=self.only_finite
+                    )
                     threads = step.step.threads
                     return step, f"C++, {threads} thread{'s' if threads > 1 else ''}"
             except library.NoNativeStepError as error:
                 reason = str(error)
             if self.native:
                 raise ValueError(f"Engine: native=True, but {reason}; leave it out")
-        return TorchStep(workspace, self.loss), f"torch's operators ({reason})"
+        slow = TorchStep(workspace, self.loss, only_finite=self.only_finite)
+        return slow, f"torch's operators ({reason})"
 
 
 class _Bound:

@@ -53,6 +53,7 @@ class _Step(ctypes.Structure):
             for name in ("x", "pixels", "input", "input_mask", "target", "result")
         ),
         ("right", ctypes.c_int64),
+        ("only_finite", ctypes.c_int),
     ]
 
 
@@ -63,9 +64,12 @@ class NativeStep:
         library: from `library.load`.
         workspace: the buffers.
         loss: one of `LOSSES`.
+        only_finite: whether a loss that is not finite leaves the parameters as they are.
     """
 
-    def __init__(self, library: ctypes.CDLL, workspace: Workspace, loss: str) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, workspace: Workspace, loss: str, *, only_finite: bool = False
+    ) -> None:
         self.workspace = workspace
         dtype = workspace.layers[0].weight.dtype
         self.function: Any = getattr(library, FUNCTIONS[dtype])
@@ -83,6 +87,7 @@ class NativeStep:
             for name in ("weight", "bias", "a", "dropped", "mask", "delta"):
                 setattr(c_layer, name, _address(getattr(layer, name)))
         self.step = _Step(len(workspace.layers), rows, threads, LOSSES.index(loss), self.layers)
+        self.step.only_finite = only_finite
         self.step.x = _address(workspace.x)
         self.step.input_mask = _address(workspace.input_mask)
         self.pointer = ctypes.byref(self.step)

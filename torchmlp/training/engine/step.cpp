@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -140,6 +141,7 @@ struct Step {
   const void* target;
   void* result;   // the mean loss
   int64_t right;  // rows whose largest output is the label's; cross-entropy only
+  int only_finite;  // whether a loss that is not finite leaves everything as it is
 };
 }
 
@@ -189,8 +191,9 @@ void for_activation(int activation, Loop loop) {
 template <class T>
 class Worker {
  public:
-  Worker(const Step& step, int thread, int threads, Barrier& barrier)
-      : step_(step), thread_(thread), threads_(threads), barrier_(barrier), rows_(share(step.rows, thread, threads)) {}
+  Worker(const Step& step, int thread, int threads, Barrier& barrier, std::atomic<bool>& sick)
+      : step_(step), thread_(thread), threads_(threads), barrier_(barrier), sick_(sick),
+        rows_(share(step.rows, thread, threads)) {}
 
   // Leaves this thread's part of the sum of the losses, and of the right answers.
   void run() {
@@ -204,8 +207,10 @@ class Worker {
       if (together) barrier_.wait(threads_);
     }
     loss = step_.loss == MSE ? squared_error() : cross_entropy();
+    if (!(std::fabs(loss) / step_.rows <= double(std::numeric_limits<T>::max()))) sick_ = true;
     backward();
     barrier_.wait(threads_);
+    if (sick_ && step_.only_finite) return;
     for (int l = 0; l < step_.depth; ++l) {
       update_weight(step_.layers[l], input(l));
       update_bias(step_.layers[l]);
@@ -219,6 +224,7 @@ class Worker {
   const Step& step_;
   const int thread_, threads_;
   Barrier& barrier_;
+  std::atomic<bool>& sick_;
   const Range rows_;
 
   T* input(int l) const { return static_cast<T*>(l ? step_.layers[l - 1].dropped : step_.x); }
@@ -379,6 +385,7 @@ int take(Step& step) {
       if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
     }
   Barrier barrier;
+  std::atomic<bool> sick{false};
   struct alignas(64) Part {  // a cache line for each thread
     double loss = 0;
     int64_t right = 0;
@@ -388,7 +395,7 @@ int take(Step& step) {
     // A product called from one of several threads takes that thread alone; from the only one, MKL would take all.
     const int before = MKL_Set_Num_Threads_Local ? MKL_Set_Num_Threads_Local(1) : 0;
     FlushSubnormals flush;
-    Worker<T> worker(step, thread, threads, barrier);
+    Worker<T> worker(step, thread, threads, barrier, sick);
     worker.run();
     parts[thread].loss = worker.loss;
     parts[thread].right = worker.right;

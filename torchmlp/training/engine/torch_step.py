@@ -4,6 +4,7 @@ Every activation, loss, dtype and device. `native` is the same in C++ where that
 is its oracle.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,10 +30,12 @@ class TorchStep:
     Args:
         workspace: the buffers.
         loss: "cross_entropy", "mse" or "bce".
+        only_finite: whether a loss that is not finite leaves the parameters as they are; every step
+            then waits for its loss.
     """
 
-    def __init__(self, workspace: Workspace, loss: str) -> None:
-        self.workspace, self.loss = workspace, loss
+    def __init__(self, workspace: Workspace, loss: str, *, only_finite: bool = False) -> None:
+        self.workspace, self.loss, self.only_finite = workspace, loss, only_finite
         self.phi = [in_place(layer.activation) for layer in workspace.layers]
         dtype = workspace.layers[0].weight.dtype
         self.scale = torch.tensor(255, dtype=dtype, device=workspace.ones.device)
@@ -61,7 +64,8 @@ class TorchStep:
         self._run(x)
         loss = self._loss(target)
         self._scan()
-        self._descend(x, descents)
+        if not self.only_finite or math.isfinite(loss):
+            self._descend(x, descents)
         return loss
 
     def right(self, labels: Tensor) -> int | Tensor:

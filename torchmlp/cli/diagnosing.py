@@ -1,0 +1,140 @@
+"""Diagnosing what a configuration would train."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+
+from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, Options, write
+from torchmlp.cli.errors import UsageError
+from torchmlp.cli.exit_codes import DONE, SICK
+from torchmlp.cli.report import say
+from torchmlp.health import Report
+from torchmlp.health.breakdown import locate
+from torchmlp.health.diagnosis import diagnose_subject
+from torchmlp.health.modules import subject_of
+from torchmlp.health.record import NotFinite
+from torchmlp.health.subject import Subject, read_batches
+from torchmlp.training.classifier import Classifier
+
+
+def diagnose_configured(cli: Any, options: Options) -> int:
+    """Diagnose the model, data and optimizer of a command line, or replay a saved step of it.
+
+    Returns:
+        0 healthy, 3 sick.
+    """
+    subject = _subject(cli, options.steps)
+    if options.replay:
+        return _replay(cli.model, subject, options.replay)
+    found = diagnose_subject(subject, options.steps)
+    say(str(found))
+    folder: Path | None = cli.folder
+    if folder is not None:
+        write(found, folder)
+        say(f"{'' if found.healthy else chr(10)}diagnosis {folder} ({PAGE}, {RECORD})")
+    if options.fix and not found.healthy:
+        say(_fix(cli, found, folder or Path()))
+    return DONE if found.healthy else SICK
+
+
+def _subject(cli: Any, steps: int) -> Subject:
+    module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    source = data
+    if data is not None:
+        data.prepare_data()
+        data.setup("fit")
+    else:
+        source = module
+    precision = trainer.strategy.precision_plugin
+    module = precision.convert_module(module).to(trainer.strategy.root_device)
+    pairs = read_batches(source.train_dataloader(), None, steps)
+    batches = [precision.convert_input(pair) for pair in pairs]
+    with _length_known(module, steps):
+        configured = module.configure_optimizers()
+    return subject_of(module, batches, configured)
+
+
+@contextmanager
+def _length_known(module: Any, steps: int) -> Iterator[None]:
+    """Tells schedulers, which ask the trainer, how long the run will be."""
+    module.trainer = SimpleNamespace(estimated_stepping_batches=steps)
+    try:
+        yield
+    finally:
+        module.trainer = None
+
+
+def _replay(module: Any, subject: Subject, path: Path) -> int:
+    state = torch.load(path, weights_only=True)
+    try:
+        module.load_state_dict(state["state_dict"])
+        batch, step = tuple(state["batch"]), int(state["step"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise UsageError(f"--replay: {path} is of another model, or no broken.pt") from error
+    subject.model.train()
+    torch.set_rng_state(state["rng"])
+    found = locate(subject, batch, step)
+    if found is None:
+        say(f"step {step} again: everything is finite")
+        return DONE
+    say(f"step {step} again: {told(found)}")
+    return SICK
+
+
+def told(found: NotFinite) -> str:
+    """The first value that is not finite, in words."""
+    where = "" if found.layer is None else f" of layer {found.layer}"
+    by = f", made by {found.function}" if found.function else ""
+    at = "" if found.at is None else f" of {found.at:.4g}"
+    limit = "" if found.limit is None else f" (limit {found.limit:.4g})"
+    return f"the first {found.value} is in {found.quantity}{where}{by}{at}{limit}"
+
+
+def _fix(cli: Any, found: Report, folder: Path) -> str:
+    """Write the best remedy as a configuration; what to say of it."""
+    best = found.remedy
+    if best is None:
+        return "no remedy written: none of the changes tried has helped"
+    patch = best.patch
+    if patch is not None and not isinstance(cli.model, Classifier):
+        patch = _as_classifier(found, patch)
+    if patch is None:
+        return f"no remedy written: no setting of the command line does this ({best.name})"
+    path = folder / REMEDY
+    path.write_text(f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}", encoding="utf-8")
+    config = " ".join(f"--config {name}" for name in cli.configurations)
+    return f"remedy {path}\ntry it: python train.py fit {config} --config {path}".replace("  ", " ")
+
+
+def _as_classifier(found: Report, patch: dict[str, Any]) -> dict[str, Any] | None:
+    """The remedy as this package's classifier of the same sizes; None for no plain network."""
+    record = found.record
+    if not record.layers or any(layer.kind != "linear" for layer in record.layers):
+        return None
+    design = record.design
+    hidden = [layer.activation for layer in record.layers[:-1]]
+    settings = {
+        "hidden": [layer.fan_out for layer in record.layers[:-1]],
+        "activation": hidden[0] if hidden and hidden[0] != "own" else "relu",
+        "init": "auto",
+        "loss": "cross_entropy",
+    } | patch.get("model", {}).get("init_args", {})
+    optimizer = {
+        "class_path": "torch.optim.SGD",
+        "init_args": {"lr": design.rate, "momentum": design.momentum},
+    }
+    own = patch.get("optimizer", {})
+    if "class_path" in own:
+        optimizer = own
+    else:
+        optimizer["init_args"] |= own.get("init_args", {})
+    return {
+        **patch,
+        "model": {"class_path": "torchmlp.Classifier", "init_args": settings},
+        "optimizer": optimizer,
+    }
