@@ -103,7 +103,11 @@ def test_origin_ends_as_it_says(folder: Path) -> None:
     assert code == 3
     assert "test accuracy" not in out
     assert "\nsick: the loss is nan at descent step 2, rate 1.0" in err
-    for cause in ("init-not-centred, layer 1", "unstable-softmax, layer 2", "reported-loss-differs"):
+    for cause in (
+        "init-not-centred, layer 1",
+        "unstable-softmax, layer 2",
+        "reported-loss-differs",
+    ):
         assert f"diagnosis: {cause}" in err
     assert "diagnose --replay" in err
 

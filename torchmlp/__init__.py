@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
     from torchmlp.health import Finding, Report, diagnose
+    from torchmlp.health.monitor import HealthMonitor
     from torchmlp.nn import MLP, Dense
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
@@ -31,6 +32,7 @@ __all__ = [
     "Engine",
     "Finding",
     "GradientReport",
+    "HealthMonitor",
     "ImageDataModule",
     "Mistake",
     "Report",
@@ -54,6 +56,7 @@ __all__ = [
 _HOME = {
     "autograd": ["DenseFunction", "dense", "mean_loss", "network_loss"],
     "health": ["Finding", "Report", "diagnose"],
+    "health.monitor": ["HealthMonitor"],
     "nn": ["MLP", "Dense"],
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],

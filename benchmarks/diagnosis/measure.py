@@ -8,6 +8,7 @@ import csv
 import math
 import time
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,7 +21,17 @@ from torchmlp.health import Report, diagnose
 
 RESULTS = Path(__file__).parents[1] / "results" / "diagnosis.csv"
 COLUMNS = (
-    *("set", "run", "expected", "named", "layer_expected", "layer", "cause_right", "layer_right"),
+    *(
+        "seed",
+        "set",
+        "run",
+        "expected",
+        "named",
+        "layer_expected",
+        "layer",
+        "cause_right",
+        "layer_right",
+    ),
     *("remedy", "remedy_score", "twin_score", "restored", "seconds"),
 )
 NO_REMEDY = ("labels-constant", "labels-unrelated")  # nothing to be done without other labels
@@ -35,7 +46,7 @@ def plain_score(problem: Problem, steps: int) -> tuple[float, float]:
     for step in range(steps):
         x, target = problem.batches[step % len(problem.batches)]
         problem.optimizer.zero_grad()
-        problem.loss(model(x), target).backward()
+        problem.loss(model(x), target).backward()  # type: ignore[no-untyped-call]
         problem.optimizer.step()
     return before, problem.score(model, problem.batches)
 
@@ -51,6 +62,7 @@ def measure(name: str, run: Run, seed: int) -> dict[str, object]:
     first = report.findings[0] if report.findings else None
     layers = [finding.layer for finding in report.findings[:1]]
     row: dict[str, object] = {
+        "seed": seed,
         "set": name,
         "run": run.name,
         "expected": " ".join(run.causes),
@@ -93,16 +105,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="runs by part of their name; default: all")
     parser.add_argument("--sets", nargs="*", default=["sick", "healthy", "faulty", "corrected"])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     options = parser.parse_args()
     torch.set_num_threads(1)
     sets = {"sick": SICK, "healthy": HEALTHY, "faulty": FAULTY, "corrected": CORRECTED}
     rows = []
-    for name in options.sets:
+    for name, seed in product(options.sets, options.seeds):
         for run in sets[name]:
             if options.names and not any(part in run.name for part in options.names):
                 continue
-            row = measure(name, run, options.seed)
+            row = measure(name, run, seed)
             rows.append(row)
             wrong = not (row["cause_right"] and row["layer_right"] and row.get("restored", 1))
             if wrong or options.names:

@@ -333,7 +333,7 @@ def test_layer_labels() -> None:
         "1 net.fc1",
         "2 relu",
         "3 linear",
-        "4 …ocks.11.fc1",
+        "4 …cks.11.fc1",
         "5",
     ]
 

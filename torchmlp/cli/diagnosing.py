@@ -21,6 +21,8 @@ from torchmlp.health.record import NotFinite
 from torchmlp.health.subject import Subject, read_batches
 from torchmlp.training.classifier import Classifier
 
+DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
+
 
 def diagnose_configured(cli: Any, options: Options) -> int:
     """Diagnose the model, data and optimizer of a command line, or replay a saved step of it.
@@ -114,7 +116,7 @@ def _fix(cli: Any, found: Report, folder: Path) -> str:
 def _as_classifier(found: Report, patch: dict[str, Any]) -> dict[str, Any] | None:
     """The remedy as this package's classifier of the same sizes; None for no plain network."""
     record = found.record
-    if not record.layers or any(layer.kind != "linear" for layer in record.layers):
+    if not record.layers or any(layer.kind not in DENSE for layer in record.layers):
         return None
     design = record.design
     hidden = [layer.activation for layer in record.layers[:-1]]
@@ -126,7 +128,7 @@ def _as_classifier(found: Report, patch: dict[str, Any]) -> dict[str, Any] | Non
     } | patch.get("model", {}).get("init_args", {})
     optimizer = {
         "class_path": "torch.optim.SGD",
-        "init_args": {"lr": design.rate, "momentum": design.momentum},
+        "init_args": {"lr": design.rate, "momentum": design.momentum, "nesterov": False},
     }
     own = patch.get("optimizer", {})
     if "class_path" in own:

@@ -54,7 +54,49 @@ def diagnose(
     batch_size: int | None = None,
     remedies: bool = True,
 ) -> Report:
-    """Train for a while, beside a record, and say what is wrong, if anything is."""
+    """Why a training run fails: train for a while, name the cause, and try what would help.
+
+    Before the first step: the data, with simple probes; the fit of output, loss and targets; the
+    initial weights; one forward and backward pass; hand-written derivatives against central
+    differences. During the run: the layers at some steps. After it: changes are tried, one by one
+    and together, each from the same start on the same batches; a cause is named where its change
+    makes the run a good one. Nothing of it is left in the model, the optimizer or the generators.
+
+    Args:
+        model: any module of torch's functions; layers with weights are found in the order in which
+            they are computed, whether modules or written out.
+        loss: (output, target) -> scalar, or the name of one of this package's.
+        optimizer: any of torch's, over the model's parameters.
+        data: (inputs, targets), a Dataset, a DataLoader, or a list of batches, pairs of tensors on
+            any device. Fewer batches than steps are gone through again.
+        steps: how long the run means to train. Networks of more than 10^6 or so multiplications
+            are tried with changes for fewer.
+        batch_size: of inputs and targets, or of a Dataset; None takes 32.
+        remedies: whether changes are tried; without them causes are named by their signs alone.
+
+    Returns:
+        A report: `.findings`, root causes first, none where the run is healthy; `.healthy`;
+        `.remedies`; `.to_json()`; as text a screen.
+
+    Raises:
+        ValueError: a model without parameters, a loss that is no scalar, an optimizer over other
+            parameters, data that are empty or run out, or what the model or loss itself raises.
+
+    Each rule's threshold stands with its source in `torchmlp.health.thresholds`; how often the
+    first cause named is right, in `benchmarks/results/diagnosis.csv`.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(400, 2)
+        >>> labels = (x.prod(1) > 0).long()
+        >>> model = nn.Sequential(nn.Linear(2, 32), nn.Linear(32, 2))
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.3)
+        >>> report = diagnose(model, nn.CrossEntropyLoss(), sgd, (x, labels))
+        >>> [finding.cause for finding in report.findings]
+        ['missing-nonlinearity']
+        >>> report.remedy.name
+        'ReLU between the layers'
+    """
     if steps < 1:
         raise CannotDiagnoseError(f"steps: expected at least 1, got {steps}")
     with left_alone(model, optimizer):  # reading the data may draw random numbers

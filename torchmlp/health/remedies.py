@@ -59,16 +59,7 @@ class Change:
 
 
 # What the package's own classifier has no setting for.
-_BEYOND = (
-    "inputs",
-    "targets",
-    "only_finite",
-    "balanced",
-    "shuffled",
-    "autograd",
-    "guarded",
-    "decay",
-)
+_BEYOND = ("inputs", "targets", "only_finite", "balanced", "shuffled", "decay")
 _LINES = {
     "init": "for layer in layers: nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
     "activation": "activation = nn.ReLU()  # after every layer but the last",

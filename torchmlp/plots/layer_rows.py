@@ -14,7 +14,7 @@ from torchmlp.plots.scales import Scale, broken, drawable, set_steps
 from torchmlp.plots.theme import LIGHT
 
 ROWS = 40  # layers shown; of more, the first and the last
-LETTERS = 11  # of a layer's name
+LETTERS = 10  # of a layer's name
 TOP = 30.0  # of the first row
 LABEL, FIRST, STRIP, LAST = 0.0, 156.0, (166.0, 350.0), 360.0  # the columns
 

@@ -48,9 +48,7 @@ def of_loss(
     """What is raised for a loss that is not finite: step, epoch, and what may help."""
     inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
     sick_input = isinstance(inputs, Tensor) and not bool(torch.isfinite(inputs).all())
-    rates = ", ".join(
-        f"{group['lr']:.3g}" for o in trainer.optimizers for group in o.param_groups
-    )
+    rates = ", ".join(f"{group['lr']:.3g}" for o in trainer.optimizers for group in o.param_groups)
     step, epoch = trainer.global_step, pl_module.current_epoch
     where = f"the loss is {float(loss)} at step {step} (epoch {epoch})"
     if sick_input:

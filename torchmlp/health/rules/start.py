@@ -170,7 +170,7 @@ def dead_units(record: Record) -> Iterator[Finding]:
 
 def exploding_gradient(record: Record) -> Iterator[Finding]:
     """Deltas that grow from the last layer to the first, or a first loss far above chance."""
-    ratio = delta_ratio(record)
+    ratio = _growth_of_delta(record)
     large = _first_loss_ratio(record)
     grows = ratio is not None and ratio > EXPLODING
     forward = _growth(record)
@@ -182,13 +182,13 @@ def exploding_gradient(record: Record) -> Iterator[Finding]:
         layer,
         "delta",
         0,
-        {"first / last": ratio or 0.0, "loss / ln K": large, "growth of z": forward},
+        {"growth of delta": ratio or 0.0, "loss / ln K": large, "growth of z": forward},
         (
             f"The deltas grow on their way down: those of the first layer are {ratio:.3g} times "
-            f"the last one's."
+            f"the smallest ones above it."
             if grows
-            else f"The signal grows with every layer: z of the last one is {forward:.3g} times the "
-            f"first one's, and the gradient with it."
+            else f"The signal grows with every layer: z reaches {forward:.3g} times the first "
+            f"one's, and the gradient grows with it."
             if forward > EXPLODING
             else f"The first loss is {large:.3g} times that of knowing nothing: the outputs start "
             f"far from order 1."
@@ -231,9 +231,16 @@ def delta_ratio(record: Record) -> float | None:
 
 
 def _growth(record: Record) -> float:
-    """Std of the last layer's z over the first one's; 0 for fewer than three layers."""
+    """Largest std of a layer's z over the first one's; 0 for fewer than three layers."""
     stds = [sample.z_std or 0.0 for sample in first_samples(record)]
-    return stds[-1] / stds[0] if len(stds) > 2 and stds[0] > 0 else 0.0  # noqa: PLR2004
+    return max(stds) / stds[0] if len(stds) > 2 and stds[0] > 0 else 0.0  # noqa: PLR2004
+
+
+def _growth_of_delta(record: Record) -> float | None:
+    """Rms of the first layer's deltas over the smallest layer's above it."""
+    deltas = [s.delta_rms for s in first_samples(record)]
+    above = [delta for delta in deltas[1:] if delta]
+    return deltas[0] / min(above) if above and deltas[0] is not None else None
 
 
 def _largest_delta(record: Record) -> int:
