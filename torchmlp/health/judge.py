@@ -13,6 +13,7 @@ from torchmlp.health.wellness import is_well
 UNTOUCHED = "untouched"
 DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not before it
 CONSEQUENCES = ("saturation", "dead-units")
+OF_WEIGHTS = (*CONSEQUENCES, "exploding-gradient", "vanishing-gradient")
 WEAK = "output-loss-mismatch"  # one that is uncertain: a loss that can work
 SHORT_RUN = 150  # updates; a run of fewer is called short before its rate is called low
 START = 0.4  # of the best trial's gain: weights that are wrong explain what they make of the rest
@@ -145,10 +146,14 @@ def _confirmed(
     if certain:
         return in_order([*certain, *_beside(certain, others, gains, best)])
     if best < HELPED:
-        # Nothing helped; what was seen at the start still is.
-        return [finding for finding in others if finding.step == 0][:1] or list(others[:1])
+        return _untried((), others)[:1]
     alone = {f.cause: gains.get((f.cause,), -1.0) for f in others}
     helping = [f for f in others if alone[f.cause] >= HELPED and alone[f.cause] >= CONFIRMED * best]
+    # Weights that help when they are drawn anew are why units are saturated from the start.
+    if any(f.cause.startswith("init-") and alone[f.cause] >= HELPED for f in others):
+        others = [f for f in others if f.cause not in OF_WEIGHTS]
+        helping = [f for f in others if alone[f.cause] >= HELPED]
+        best = max([alone[f.cause] for f in helping], default=best)
     # A rate that helps is why units have died or saturated since the start.
     if any(f.cause in RATES for f in helping):
         others = [f for f in others if f.cause not in CONSEQUENCES or f.step == 0]

@@ -22,7 +22,7 @@ from torchmlp.kernels.init import auto_init, initialise_
 # In multiplications, of which two cores do some 3e10 a second. Counted and not timed, so that a
 # diagnosis is the same on a loaded machine.
 WORK_OF_A_TRIAL = 3e9
-WORK_OF_ALL = 4e10
+WORK_OF_ALL = 7e10
 WORK_OF_A_CALL = 1e6  # what torch takes to call the operations of one parameter
 LEAST_STEPS = 40
 LONGEST = 3000
