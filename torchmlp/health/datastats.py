@@ -84,7 +84,7 @@ def measure_targets(x: Tensor, target: Tensor, units: int, loss: str) -> Targets
     )
     inputs = _features(x)
     if kind == "classes":
-        labels = class_labels(values)
+        labels = class_labels(values if target.is_floating_point() else target)
         counts = labels.bincount().double()
         shares = counts[counts > 0] / counts.sum()
         found.entropy = float(-(shares * shares.log()).sum())

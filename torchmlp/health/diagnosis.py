@@ -19,7 +19,7 @@ from torchmlp.health.record import Design, Record, Trial
 from torchmlp.health.report import Report
 from torchmlp.health.rules import suspects
 from torchmlp.health.run import EVALUATED, outputs, train
-from torchmlp.health.scoring import scoring_of
+from torchmlp.health.scoring import classes_last, scoring_of
 from torchmlp.health.search import search
 from torchmlp.health.subject import (
     REFUSALS,
@@ -202,7 +202,7 @@ def _start(
     found = places(trace.calls)
     read_head(design, trace.calls, found, trace.failed)
     design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
-    design.output_units = output.shape[-1] if output.ndim > 1 else 1
+    design.output_units = classes_last(output, batch[1]).shape[-1] if output.ndim > 1 else 1
     wide = output.detach().double()
     design.low, design.high = float(wide.min()), float(wide.max())
     design.is_affine = len(found) > 1 and not any(place.is_bent for place in found[:-1])

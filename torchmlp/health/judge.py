@@ -148,12 +148,14 @@ def _confirmed(
     if best < HELPED:
         return _untried((), others)[:1]
     alone = {f.cause: gains.get((f.cause,), -1.0) for f in others}
-    helping = [f for f in others if alone[f.cause] >= HELPED and alone[f.cause] >= CONFIRMED * best]
-    # Weights that help when they are drawn anew are why units are saturated from the start.
-    if any(f.cause.startswith("init-") and alone[f.cause] >= HELPED for f in others):
+    # Weights that help when they are drawn anew are why units are saturated from the start: what
+    # helps against that speaks for them.
+    inits = [f for f in others if f.cause.startswith("init-") and alone[f.cause] >= HELPED]
+    if inits:
+        top = max([alone[f.cause] for f in others if f.cause in OF_WEIGHTS], default=-1.0)
+        alone |= {f.cause: max(alone[f.cause], top) for f in inits}
         others = [f for f in others if f.cause not in OF_WEIGHTS]
-        helping = [f for f in others if alone[f.cause] >= HELPED]
-        best = max([alone[f.cause] for f in helping], default=best)
+    helping = [f for f in others if alone[f.cause] >= max(HELPED, CONFIRMED * best)]
     # A rate that helps is why units have died or saturated since the start.
     if any(f.cause in RATES for f in helping):
         others = [f for f in others if f.cause not in CONSEQUENCES or f.step == 0]

@@ -8,7 +8,7 @@ from torchmlp.health.record import Record
 
 HIGH_MOMENTUM = 0.95
 RATES_DOWN = (0.1, 0.01, 0.001)
-RATES_UP = (10.0, 100.0, 1000.0)
+RATES_UP = (10.0, 100.0, 1000.0, 1e5)
 LONGER = 5
 FAR = 3.0  # a target's mean or std that is no longer of order 1
 

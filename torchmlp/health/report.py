@@ -9,6 +9,7 @@ from torchmlp.health.findings import Finding
 from torchmlp.health.judge import UNTOUCHED, has_helped, judge, ranked, untouched_score
 from torchmlp.health.record import Record, Trial, plain
 from torchmlp.health.schema import NAME as NAME_OF_FORM
+from torchmlp.health.wellness import is_well
 
 WIDTH = 88  # columns of the text
 NAME = 50
@@ -73,7 +74,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One line: healthy, or the first cause."""
+        """One line: healthy, or the first cause, or that a bad run shows none."""
         if self.findings:
             first = self.findings[0]
             where = "" if first.layer is None else f" in layer {first.layer}"
@@ -81,7 +82,10 @@ class Report:
         record = self.record
         if record.score is None:
             return "healthy: nothing was found"
-        return f"healthy: nothing was found; {_scores(record)} after {len(record.losses)} steps"
+        scores = f"{_scores(record)} after {len(record.losses)} steps"
+        if is_well(record) or record.score != record.score:
+            return f"healthy: nothing was found; {scores}"
+        return f"no cause was found; {scores}, and no change that was tried does better"
 
     def to_json(self) -> str:
         """Findings, remedies and record as JSON, in the form of `torchmlp.health.schema`.

@@ -42,6 +42,7 @@ class Scoring:
             right = (output >= self.threshold) == (target.reshape(output.shape) > 0.5)  # noqa: PLR2004
             return float(right.double().mean())
         labels = class_labels(target)
+        output = classes_last(output, target)
         if output.ndim > 1 and output.shape[-1] > 1:
             guess = output.flatten(0, -2).argmax(-1)
         else:
@@ -51,6 +52,13 @@ class Scoring:
         right = (guess == labels).double()
         recalls = [right[labels == k].mean() for k in torch.unique(labels)]
         return float(torch.stack(recalls).mean())
+
+
+def classes_last(output: Tensor, target: Tensor) -> Tensor:
+    """The output with its classes on the last axis; for targets (B, *) it may be (B, K, *)."""
+    is_second = output.ndim > 2 and target.ndim == output.ndim - 1  # noqa: PLR2004  (B, K, *)
+    is_second = is_second and output.shape[:1] + output.shape[2:] == target.shape
+    return output.movedim(1, -1) if is_second else output
 
 
 def class_labels(target: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torchmlp.health.functions import detached, differentiated_by_autograd, func
 from torchmlp.health.record import Record, Trial
 from torchmlp.health.remedies import Change, code_of, patch_of
 from torchmlp.health.run import all_finite, outputs
-from torchmlp.health.scoring import Scoring, class_labels
+from torchmlp.health.scoring import Scoring, class_labels, classes_last
 from torchmlp.health.subject import Batch, Start, Subject
 from torchmlp.health.trace import RECURRENT, Place, Trace, places
 from torchmlp.kernels.activations import ACTIVATIONS, activate
@@ -306,6 +306,7 @@ def stable_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) ->
             weights = None if weight is None else weight[flat.long()]
             return F.binary_cross_entropy_with_logits(logits, flat, weights)
     labels = class_labels(target)
+    logits = classes_last(logits, target)
     if logits.numel() == labels.numel():
         flat = labels.reshape(logits.shape).to(logits.dtype)
         weights = None if weight is None else weight[flat.long()]
