@@ -34,13 +34,15 @@ def diagnose_configured(cli: Any, options: Options) -> int:
     if options.replay:
         return _replay(cli.model, subject, options.replay)
     found = diagnose_subject(subject, options.steps)
-    say(str(found))
     folder: Path | None = cli.folder
     if folder is not None:
-        write(found, folder)
+        write(found, folder)  # first: a reader that goes away loses nothing
+    fixed = _fix(cli, found, folder or Path()) if options.fix and not found.healthy else ""
+    say(str(found))
+    if folder is not None:
         say(f"{'' if found.healthy else chr(10)}diagnosis {folder} ({PAGE}, {RECORD})")
-    if options.fix and not found.healthy:
-        say(_fix(cli, found, folder or Path()))
+    if fixed:
+        say(fixed)
     return DONE if found.healthy else SICK
 
 

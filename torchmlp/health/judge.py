@@ -33,7 +33,7 @@ def judge(record: Record) -> list[Finding]:
     certain = [finding for finding in found if finding.certain]
     if is_well(record):
         return [*certain, *_hidden(record, found)]
-    certain += [finding for finding in found if finding.is_final]
+    certain = [finding for finding in found if finding.certain or finding.is_final]
     others = [finding for finding in found if finding not in certain]
     has_trials = bool(_gains(record))
     named = _confirmed(record, certain, others) if has_trials else _untried(certain, others)
