@@ -186,7 +186,7 @@ class CommandLine(LightningCLI):
             )
         callbacks = [StopWhenNotFinite(), self.interruption]
         if self._watches(given):
-            self.monitor = HealthMonitor(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
+            self.monitor = HealthMonitor()
             callbacks.append(self.monitor)
         if not given["fast_dev_run"]:
             if given["logger"] in (None, True) and _rank() == 0:

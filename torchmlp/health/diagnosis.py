@@ -39,9 +39,6 @@ from torchmlp.verify import check_gradients
 PLAIN = {*LOSSES, "reshape", "view", "flatten", "squeeze", "unsqueeze", "float", "to", "double"}
 CHECKED_ROWS = 16  # samples that gradients are checked on
 NEGLIGIBLE = 1e-6
-GOOD = 0.97  # a score that no further change need improve
-LEAST_GAIN = 0.02
-ROUNDS = 2
 
 
 def diagnose(
@@ -172,8 +169,6 @@ def score_of(subject: Subject, record: Record) -> float | None:
         output = outputs(subject.model, subject, samples)
     except NotImplementedError:
         return None  # a LightningModule that is nothing but its training step
-    if scoring.kind == "numbers" and output.numel() == samples[1].numel():
-        output = output.reshape(samples[1].shape)
     return scoring(output, samples[1])
 
 
@@ -228,13 +223,14 @@ def _start(
             "the loss does not depend on a parameter that requires a gradient: nothing trains; "
             "expected no torch.no_grad() or .detach() on the way, and parameters not frozen"
         )
-    _gradients(subject, record, batch, loss, output, is_live=is_live)
+    _gradients(subject, record, batch, trace, loss, output, is_live=is_live)
 
 
 def _gradients(
     subject: Subject,
     record: Record,
     batch: Batch,
+    trace: Trace,
     loss: Tensor,
     output: Tensor,
     *,
@@ -243,21 +239,18 @@ def _gradients(
     """Gradients against differences, the units' own, and the largest stable rate."""
     model, design = subject.model, record.design
     parameters = dict(model.named_parameters())
-    if not loss.requires_grad or not bool(torch.isfinite(loss)):
+    if not bool(torch.isfinite(loss)):
         return
-    trace = Trace(model)
-    with trace:
-        _, again = subject.forward(batch, trace)
     found = places(trace.calls)
     weights = [parameters[place.call.weight] for place in found]
     trained = [w for w in weights if w.requires_grad]
-    gradients = torch.autograd.grad(again, trained, allow_unused=True) if trained else ()
+    gradients = torch.autograd.grad(loss, trained, allow_unused=True) if trained else ()
     by_weight = {id(w): g for w, g in zip(trained, gradients, strict=True)}
     for layer, place, weight in zip(record.layers, found, weights, strict=False):
         gradient = by_weight.get(id(weight))
         if gradient is not None:
             layer.gradient_spread = spread(unit_rows(place, gradient))
-    design.by_hand = by_hand(again, trace, model)
+    design.by_hand = by_hand(loss, trace, model)
     written_out = design.loss == "own" or not PLAIN.issuperset(design.head[-design.loss_calls :])
     written_out = written_out or bool(design.by_hand)
     if written_out and not isinstance(subject, StepSubject):

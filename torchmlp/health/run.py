@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from torchmlp.health.breakdown import locate
 from torchmlp.health.layers import sample_layers
@@ -91,23 +92,23 @@ def _step(
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if gradients and not all_finite(gradients):
         return sample, value, True
-    update(subject, batch)
+    update(optimizer, lambda: subject.forward(batch)[1], with_closure=subject.needs_closure)
     return sample, value, False
 
 
-def update(subject: Subject, batch: Batch) -> None:
-    """The optimizer's step, with the closure that some of them ask for."""
-    if not subject.needs_closure:
-        subject.optimizer.step()
+def update(optimizer: Optimizer, loss: Callable[[], Tensor], *, with_closure: bool) -> None:
+    """The optimizer's step, with the closure over the batch's loss that some of them ask for."""
+    if not with_closure:
+        optimizer.step()
         return
 
     def closure() -> float:
-        subject.optimizer.zero_grad()
-        _, loss = subject.forward(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
 
-    subject.optimizer.step(closure)
+    optimizer.step(closure)
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

@@ -85,7 +85,9 @@ class _Search:
             return
         if len(self.suspected) > 1:
             both = together(self.suspected)
-            self.best.append((self.tried(both) or -math.inf, both))
+            score = self.tried(both)
+            if score is not None:
+                self.best.append((score, both))
         self.best.sort(key=lambda option: -option[0])
         score, chosen = self.best[0]
         others = [change for _, change in self.best[1:] if change.causes != chosen.causes]
@@ -97,7 +99,8 @@ class _Search:
                 both = together([chosen, other])
                 is_new = _key(both) not in self.known and _key(both) != Change("", ())
                 reached = self.tried(both) if is_new else None
-                top = max(top, (reached or -math.inf, both), key=lambda option: option[0])
+                if reached is not None and reached > top[0]:
+                    top = reached, both
             if top[0] < score + LEAST_GAIN:
                 return
             score, chosen = top

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torchmlp.health.functions import detached, differentiated_by_autograd, functions_of
 from torchmlp.health.record import Record, Trial
 from torchmlp.health.remedies import Change, code_of, patch_of
-from torchmlp.health.run import all_finite, outputs
+from torchmlp.health.run import all_finite, outputs, update
 from torchmlp.health.scoring import Scoring, class_labels, classes_last
-from torchmlp.health.subject import Batch, Start, Subject
+from torchmlp.health.subject import REFUSALS, Batch, Start, Subject
 from torchmlp.health.trace import RECURRENT, Place, Trace, places
 from torchmlp.kernels.activations import ACTIVATIONS, activate
 from torchmlp.kernels.init import auto_init, initialise_
@@ -69,7 +70,7 @@ def attempt(
             count = min(steps * change.longer, max(LONGEST, steps))
             losses = changed.train(count)
             score = changed.score(samples, scoring)
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError):
+    except (*REFUSALS, AttributeError, KeyError):
         return None  # whatever a network says that takes no such change
     finally:
         start.restore()
@@ -242,21 +243,9 @@ class _Changed:
             if not gradients or not all_finite(gradients):
                 losses.append(math.nan)
                 break
-            self._update(batch)
+            closed = self.subject.needs_closure and not self.change.adam
+            update(self.optimizer, partial(self.loss, batch), with_closure=closed)
         return losses
-
-    def _update(self, batch: Batch) -> None:
-        if self.change.adam or not self.subject.needs_closure:
-            self.optimizer.step()
-            return
-
-        def closure() -> float:
-            self.optimizer.zero_grad()
-            loss = self.loss(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss.detach())
-
-        self.optimizer.step(closure)
 
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch: the subject's own, or the stable one."""
@@ -286,10 +275,7 @@ class _Changed:
             assert self.logits is not None
             return self.logits
 
-        output = outputs(forward, self.subject, (x, target))
-        if scoring.kind == "numbers" and output.numel() == target.numel():
-            output = output.reshape(target.shape)
-        return scoring(output, target)
+        return scoring(outputs(forward, self.subject, (x, target)), target)
 
 
 def stable_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
