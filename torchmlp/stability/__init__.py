@@ -1,0 +1,1 @@
+"""Which sizes, batches and learning rates train: many networks at once, and the map of them."""
