@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
     from torchmlp.training.engine import Engine
+    from torchmlp.training.population import Population
     from torchmlp.training.streams import (
         TrainingState,
         close_enough,
@@ -35,6 +36,7 @@ __all__ = [
     "HealthMonitor",
     "ImageDataModule",
     "Mistake",
+    "Population",
     "Report",
     "TrainingState",
     "check_gradients",
@@ -61,6 +63,7 @@ _HOME = {
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],
     "training.engine": ["Engine"],
+    "training.population": ["Population"],
     "training.streams": [
         "TrainingState",
         "close_enough",

@@ -51,7 +51,7 @@ def gradient_only(rows: int) -> Descent:
 
 def sgd_descent(
     rows: int,
-    lr: float,
+    lr: Any,
     momentum: float = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,
@@ -69,7 +69,8 @@ def sgd_descent(
 
     Args:
         rows: B.
-        lr: η.
+        lr: η; a tensor of many networks' gives their descents, each coefficient that it enters
+            being such a tensor.
         momentum: μ.
         dampening: τ; 0 where Nesterov's.
         weight_decay: λ.
@@ -82,7 +83,8 @@ def sgd_descent(
     share = (-1.0 if maximize else 1.0) / max(rows, 1)
     if momentum == 0:
         # 1 − ηλ as beta would be rounded alike in every step: 3e-6 off after a hundred of float32.
-        return Descent(-lr * weight_decay, 1.0, 0.0, 1.0, -lr * share, 0.0)
+        ahead = -lr * weight_decay if weight_decay else 0.0
+        return Descent(ahead, 1.0, 0.0, 1.0, -lr * share, 0.0)
     keep, new = (0.0, 1.0) if first else (momentum, 1.0 - dampening)
     ahead = lr * momentum if nesterov and not first else 0.0
     rate = lr * (1.0 + momentum) if nesterov else lr

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_name("step.cpp")
-FUNCTIONS = {torch.float32: "step_float32", torch.float64: "step_float64"}
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end
 PATIENCE_S = 120  # thirty times what a compiler takes
 # What tells one kind of processor from another, for the library is compiled for this one.
 _PROCESSOR = ("flags", "Features", "CPU implementer", "CPU part")
@@ -63,9 +63,10 @@ def _load() -> ctypes.CDLL | str:
             library = _open(path)
     except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
         return f"{type(error).__name__}: {error}"
-    for name in FUNCTIONS.values():
-        function = getattr(library, name)
-        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
+    for dtype in DTYPES.values():
+        for name, row in (("step", ctypes.c_int), ("population", ctypes.c_int64)):
+            function = getattr(library, f"{name}_{dtype}")
+            function.argtypes, function.restype = [ctypes.c_void_p], row
     return library
 
 

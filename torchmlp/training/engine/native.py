@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.training.engine.descent import Descent, Slot
-from torchmlp.training.engine.library import FUNCTIONS
+from torchmlp.training.engine.library import DTYPES
 from torchmlp.training.engine.workspace import Workspace
 
 # By their numbers in step.cpp.
@@ -44,7 +44,9 @@ class _Layer(ctypes.Structure):
     ]
 
 
-class _Step(ctypes.Structure):
+class Step(ctypes.Structure):
+    """step.cpp's, field for field."""
+
     _fields_ = [
         *((name, ctypes.c_int) for name in ("depth", "rows", "threads", "loss")),
         ("layers", ctypes.POINTER(_Layer)),
@@ -65,18 +67,26 @@ class NativeStep:
         workspace: the buffers.
         loss: one of `LOSSES`.
         only_finite: whether a loss that is not finite leaves the parameters as they are.
+        threads: that share the samples; None takes as many as torch where that is worth it.
     """
 
     def __init__(
-        self, library: ctypes.CDLL, workspace: Workspace, loss: str, *, only_finite: bool = False
+        self,
+        library: ctypes.CDLL,
+        workspace: Workspace,
+        loss: str,
+        *,
+        only_finite: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.workspace = workspace
         dtype = workspace.layers[0].weight.dtype
-        self.function: Any = getattr(library, FUNCTIONS[dtype])
+        self.function: Any = getattr(library, f"step_{DTYPES[dtype]}")
         self.new = workspace.ones.new_empty
         rows = workspace.rows
         work = rows * sum(3 * layer.weight.numel() for layer in workspace.layers)
-        threads = torch.get_num_threads() if work >= WORK_FOR_THREADS else 1
+        if threads is None:
+            threads = torch.get_num_threads() if work >= WORK_FOR_THREADS else 1
         self.layers = (_Layer * len(workspace.layers))()
         for c_layer, layer in zip(self.layers, workspace.layers, strict=True):
             c_layer.fan_out, c_layer.fan_in = layer.weight.shape
@@ -86,7 +96,7 @@ class NativeStep:
             c_layer.by_columns = threads > 1 and by_columns
             for name in ("weight", "bias", "a", "dropped", "mask", "delta"):
                 setattr(c_layer, name, _address(getattr(layer, name)))
-        self.step = _Step(len(workspace.layers), rows, threads, LOSSES.index(loss), self.layers)
+        self.step = Step(len(workspace.layers), rows, threads, LOSSES.index(loss), self.layers)
         self.step.only_finite = only_finite
         self.step.x = _address(workspace.x)
         self.step.input_mask = _address(workspace.input_mask)
@@ -138,11 +148,7 @@ class NativeStep:
         step.target, step.result = target.data_ptr(), loss.data_ptr()
         row = self.function(self.pointer)
         if row >= 0:
-            classes = self.workspace.layers[-1].weight.shape[0]
-            raise ValueError(
-                f"cross_entropy: label {int(target[row])} is outside the {classes} "
-                f"classes 0..{classes - 1}; fix the labels or out_features"
-            )
+            raise no_class(target[row], self.workspace.layers[-1].weight.shape[0])
         torch.autograd.graph.increment_version(self.changed)
         return loss
 
@@ -162,7 +168,7 @@ def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:
     strange = [name for name in names if name not in ACTIVATIONS]
     reasons = {
         f"parameters are on {like.device}": like.device.type != "cpu",
-        f"parameters are {like.dtype}": like.dtype not in FUNCTIONS,
+        f"parameters are {like.dtype}": like.dtype not in DTYPES,
         f"{', '.join(strange)} has no C++ form": bool(strange),
         "a parameter is not contiguous": not all(
             p.is_contiguous() for x in workspace.layers for p in (x.weight, x.bias) if p is not None
@@ -170,6 +176,14 @@ def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:
         f"{loss} of {target.dtype} targets has no C++ form": not (has_labels or has_values),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def no_class(label: Tensor, classes: int) -> ValueError:
+    """What is wrong with a label."""
+    return ValueError(
+        f"cross_entropy: label {int(label)} is outside the {classes} classes 0..{classes - 1}; fix "
+        f"the labels or out_features"
+    )
 
 
 def _address(tensor: Tensor | None) -> int | None:

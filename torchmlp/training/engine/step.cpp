@@ -143,6 +143,23 @@ struct Step {
   int64_t right;  // rows whose largest output is the label's; cross-entropy only
   int only_finite;  // whether a loss that is not finite leaves everything as it is
 };
+
+// Networks of one shape, each trained by itself; see population/native.py. What belongs to one network lies so
+// many bytes from what belongs to the one before it.
+struct Strides {
+  int64_t weight, bias;  // of the parameters, and of their velocities
+};
+
+struct Population {
+  int size, threads;         // networks, and how many are trained at a time
+  Step* steps;               // for each thread its buffers, beside the first network's parameters
+  const Strides* layers;     // of each layer
+  const Descent* descents;   // of each network, of each layer's weight and bias
+  const char *x, *target;
+  int64_t x_stride, target_stride;  // 0 where all networks learn the same batch
+  char* losses;                     // of a network that is frozen, the one it was frozen at
+  uint8_t* frozen;                  // networks whose loss was not finite: they stay as they are
+};
 }
 
 namespace {
@@ -417,9 +434,64 @@ int take(Step& step) {
   return -1;
 }
 
+// One network's step in a thread's buffers. Returns what `take` does.
+template <class T>
+int take_one(const Population& all, Step step, std::vector<Layer>& layers, int network) {
+  const auto moved = [network](void* first, int64_t stride) {
+    return first ? static_cast<void*>(static_cast<char*>(first) + network * stride) : nullptr;
+  };
+  for (int l = 0; l < step.depth; ++l) {
+    const Strides& stride = all.layers[l];
+    Layer& layer = layers[l] = step.layers[l];
+    layer.weight = moved(layer.weight, stride.weight);
+    layer.bias = moved(layer.bias, stride.bias);
+    for (Update* update : {&layer.weight_update, &layer.bias_update}) {
+      const bool is_weight = update == &layer.weight_update;
+      const int64_t bytes = is_weight ? stride.weight : stride.bias;
+      update->value = moved(update->value, bytes);
+      update->into = moved(update->into, bytes);
+      update->descent = all.descents + (int64_t(network) * step.depth + l) * 2 + !is_weight;
+    }
+  }
+  step.layers = layers.data();
+  step.x = const_cast<char*>(all.x + network * all.x_stride);
+  step.target = all.target + network * all.target_stride;
+  step.result = all.losses + network * sizeof(T);
+  const int wrong = take<T>(step);
+  if (wrong < 0 && !std::isfinite(*static_cast<T*>(step.result))) all.frozen[network] = 1;
+  return wrong;
+}
+
+// Returns -1, or the first row whose label is no class, counted through all networks' batches; nothing has been
+// changed then.
+template <class T>
+int64_t take_all(const Population& all) {
+  const Step& step = all.steps[0];
+  if (step.loss == CROSS_ENTROPY)
+    for (int64_t r = 0; r < int64_t(step.rows) * (all.target_stride ? all.size : 1); ++r) {
+      const int64_t label = reinterpret_cast<const int64_t*>(all.target)[r];
+      if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
+    }
+  std::atomic<int> next{0};  // whoever is free takes the next network: some are frozen, some threads are late
+  const auto work = [&](int thread) {
+    std::vector<Layer> layers(step.depth);
+    for (int network; (network = next.fetch_add(1, std::memory_order_relaxed)) < all.size;)
+      if (!all.frozen[network]) take_one<T>(all, all.steps[thread], layers, network);
+  };
+  if (all.threads == 1) {
+    work(0);
+  } else {
+#pragma omp parallel num_threads(all.threads)
+    work(omp_get_thread_num());
+  }
+  return -1;
+}
+
 }  // namespace
 
 extern "C" {
 int step_float32(Step* step) { return take<float>(*step); }
 int step_float64(Step* step) { return take<double>(*step); }
+int64_t population_float32(const Population* all) { return take_all<float>(*all); }
+int64_t population_float64(const Population* all) { return take_all<double>(*all); }
 }

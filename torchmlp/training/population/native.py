@@ -1,0 +1,122 @@
+"""The step of many networks in C++: step.cpp's of one network, of each in turn, by ctypes.
+
+Networks know nothing of each other, so threads need not wait for each other either: whoever is free
+takes the next one through its whole step, in buffers that stay in the thread's cache.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine import library
+from torchmlp.training.engine.descent import Descent, Slot
+from torchmlp.training.engine.native import NativeStep, Step, no_class
+from torchmlp.training.engine.workspace import Workspace
+from torchmlp.training.population.stack import Stack
+
+# Measured on two cores (benchmarks/population.py): below so many multiplications in all a second
+# thread costs more than it takes over.
+WORK_FOR_THREADS = 1_000_000
+
+
+class _Strides(ctypes.Structure):
+    _fields_ = [("weight", ctypes.c_int64), ("bias", ctypes.c_int64)]
+
+
+class _Population(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("size", "threads")),
+        *((name, ctypes.c_void_p) for name in ("steps", "layers", "descents", "x", "target")),
+        *((name, ctypes.c_int64) for name in ("x_stride", "target_stride")),
+        *((name, ctypes.c_void_p) for name in ("losses", "frozen")),
+    ]
+
+
+class NativeSteps:
+    """One step of all networks, in one call.
+
+    Args:
+        compiled: from `library.load`.
+        stack: their parameters.
+        first: a network whose parameters are the stack's first.
+        loss: "cross_entropy" or "mse".
+        rows: B.
+    """
+
+    def __init__(
+        self, compiled: ctypes.CDLL, stack: Stack, first: MLP, loss: str, rows: int
+    ) -> None:
+        like, size = stack.parameters[0], len(stack.parameters[0])
+        self.stack = stack
+        self.function: Any = getattr(compiled, f"population_{library.DTYPES[like.dtype]}")
+        work = 3 * rows * sum(p.numel() for p in stack.parameters[::2])
+        threads = torch.get_num_threads() if work >= WORK_FOR_THREADS else 1
+        self.threads = min(threads, size)
+        # Fewer networks than threads: the threads share the samples of each.
+        inside = None if size < threads else 1
+        self.kept = [
+            NativeStep(
+                compiled,
+                Workspace(first, rows, 0, is_pixels=False),
+                loss,
+                only_finite=True,
+                threads=inside,
+            )
+            for _ in range(self.threads if inside else 1)
+        ]
+        self.threads = len(self.kept)
+        pairs = zip(stack.parameters, stack.velocities, strict=True)
+        slots = [Slot(value[0], into[0], 0) for value, into in pairs]
+        for step in self.kept:
+            step.bind(slots)
+        self.steps = (Step * self.threads)(*(step.step for step in self.kept))
+        strides = [p.stride(0) * p.element_size() for p in stack.parameters]
+        self.strides = (_Strides * (len(strides) // 2))(
+            *zip(strides[::2], strides[1::2], strict=True)
+        )
+        self.all = _Population(size=size, threads=self.threads)
+        self.all.steps, self.all.layers = map(ctypes.addressof, (self.steps, self.strides))
+        self.pointer = ctypes.byref(self.all)
+        self.losses = like.new_zeros(size)
+        self.known: Sequence[Descent] | None = None
+
+    def take(
+        self, x: Tensor, target: Tensor, descents: Sequence[Descent], frozen: Tensor
+    ) -> Tensor:
+        """As `BatchedStep.take`; what all networks share may be expanded, and is read where it lies.
+
+        Raises:
+            ValueError: a label that is no class; nothing has been changed then.
+        """
+        everything = self.all
+        if descents is not self.known:
+            self.coefficients = table(descents, everything.size)
+            everything.descents = self.coefficients.data_ptr()
+            self.known = descents
+        everything.x, everything.x_stride = x.data_ptr(), _bytes(x)
+        everything.target, everything.target_stride = target.data_ptr(), _bytes(target)
+        everything.losses, everything.frozen = self.losses.data_ptr(), frozen.data_ptr()
+        row = self.function(self.pointer)
+        if row >= 0:
+            raise no_class(target.reshape(-1)[row], self.stack.parameters[-1].shape[1])
+        torch.autograd.graph.increment_version(self.stack.tensors)
+        return self.losses.clone()
+
+
+def table(descents: Sequence[Descent], size: int) -> Tensor:
+    """The coefficients as step.cpp reads them: (size, parameters, 6), float64."""
+    columns = [
+        torch.as_tensor(number, dtype=torch.float64).expand(size)
+        for descent in descents
+        for number in descent
+    ]
+    return torch.stack(columns, 1).unflatten(1, (len(descents), len(Descent._fields)))
+
+
+def _bytes(batches: Tensor) -> int:
+    """From one network's to the next one's; 0 where all have the same."""
+    return batches.stride(0) * batches.element_size()
