@@ -58,10 +58,21 @@ def mean_of_losses(
         >>> mean_of_losses(torch.zeros(3, 10), torch.tensor([1, 5, 9]), "cross_entropy")
         tensor(2.3026)
     """
-    chosen = find("loss", loss, LOSSES)
+    find("loss", loss, LOSSES)
     check_target(output.shape, target, loss)
+    return sample_losses(output, target, loss).mean()
+
+
+def sample_losses(
+    output: Float[Tensor, "*batch k"], target: Tensor, loss: str
+) -> Float[Tensor, "*batch"]:
+    """The loss e(output, target) of each sample, in at least float32; shapes are not looked at.
+
+    Raises:
+        ValueError: a class index outside 0..K-1.
+    """
     try:
-        return chosen.value(_widen(output), target).mean()
+        return LOSSES[loss].value(_widen(output), target)
     except (RuntimeError, IndexError):
         _explain_label(output, target)
         raise

@@ -13,6 +13,7 @@ from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent
+from torchmlp.training.population.native import Population
 from training.engine.twins import Twins, batches, needs_compiler, network, sgd
 
 SCRIPT = """
@@ -165,7 +166,8 @@ def test_the_tables_are_those_of_the_source() -> None:
         "Descent": [field[0] for field in native._Descent._fields_],
         "Update": [field[0] for field in native._Update._fields_],
         "Layer": [field[0] for field in native._Layer._fields_],
-        "Step": [field[0] for field in native._Step._fields_],
+        "Step": [field[0] for field in native.Step._fields_],
+        "Population": [field[0] for field in Population._fields_],
     }
     assert structs["Descent"] == list(Descent._fields)
     for name, fields in structs.items():

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from torchmlp.kernels.activations import ACTIVATIONS
-from torchmlp.kernels.losses import LOSSES, loss_delta
+from torchmlp.kernels.losses import loss_delta, sample_losses
 from torchmlp.training.engine.descent import Descent
 from torchmlp.training.engine.elementwise import in_place
 from torchmlp.training.population.stack import Stack
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class BatchedStep:
@@ -60,8 +58,7 @@ class BatchedStep:
             frozen: (N,), whether a network stays as it is; those whose loss is not finite join.
         """
         output = self._run(x)
-        wide = output.float() if output.dtype in _HALF else output
-        losses = LOSSES[self.loss].value(wide, target).mean(1).to(output.dtype)
+        losses = sample_losses(output, target, self.loss).mean(1).to(output.dtype)
         frozen |= ~losses.isfinite()
         # No product reaches from one network to another: those that are frozen are stepped like
         # the others, and put back.

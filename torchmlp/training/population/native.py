@@ -23,11 +23,9 @@ from torchmlp.training.population.stack import Stack
 WORK_FOR_THREADS = 1_000_000
 
 
-class _Strides(ctypes.Structure):
-    _fields_ = [("weight", ctypes.c_int64), ("bias", ctypes.c_int64)]
+class Population(ctypes.Structure):
+    """step.cpp's, field for field."""
 
-
-class _Population(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("size", "threads")),
         *((name, ctypes.c_void_p) for name in ("steps", "layers", "descents", "x", "target")),
@@ -55,31 +53,29 @@ class NativeSteps:
         self.function: Any = getattr(compiled, f"population_{library.DTYPES[like.dtype]}")
         work = 3 * rows * sum(p.numel() for p in stack.parameters[::2])
         threads = torch.get_num_threads() if work >= WORK_FOR_THREADS else 1
-        self.threads = min(threads, size)
-        # Fewer networks than threads: the threads share the samples of each.
-        inside = None if size < threads else 1
+        # Of fewer networks than threads, all threads share each one's samples.
+        together = size < threads
+        self.threads = 1 if together else threads
         self.kept = [
             NativeStep(
                 compiled,
                 Workspace(first, rows, 0, is_pixels=False),
                 loss,
                 only_finite=True,
-                threads=inside,
+                threads=None if together else 1,
             )
-            for _ in range(self.threads if inside else 1)
+            for _ in range(self.threads)
         ]
-        self.threads = len(self.kept)
         pairs = zip(stack.parameters, stack.velocities, strict=True)
         slots = [Slot(value[0], into[0], 0) for value, into in pairs]
         for step in self.kept:
             step.bind(slots)
         self.steps = (Step * self.threads)(*(step.step for step in self.kept))
         strides = [p.stride(0) * p.element_size() for p in stack.parameters]
-        self.strides = (_Strides * (len(strides) // 2))(
-            *zip(strides[::2], strides[1::2], strict=True)
-        )
-        self.all = _Population(size=size, threads=self.threads)
-        self.all.steps, self.all.layers = map(ctypes.addressof, (self.steps, self.strides))
+        self.strides = (ctypes.c_int64 * len(strides))(*strides)
+        self.all = Population(size=size, threads=self.threads)
+        self.all.steps = ctypes.addressof(self.steps)
+        self.all.layers = ctypes.addressof(self.strides)
         self.pointer = ctypes.byref(self.all)
         self.losses = like.new_zeros(size)
         self.known: Sequence[Descent] | None = None
@@ -87,7 +83,7 @@ class NativeSteps:
     def take(
         self, x: Tensor, target: Tensor, descents: Sequence[Descent], frozen: Tensor
     ) -> Tensor:
-        """As `BatchedStep.take`; what all networks share may be expanded, and is read where it lies.
+        """As `BatchedStep.take`; what all networks share may be expanded, and is read in place.
 
         Raises:
             ValueError: a label that is no class; nothing has been changed then.
@@ -114,7 +110,7 @@ def table(descents: Sequence[Descent], size: int) -> Tensor:
         for descent in descents
         for number in descent
     ]
-    return torch.stack(columns, 1).unflatten(1, (len(descents), len(Descent._fields)))
+    return torch.stack(columns, 1).view(size, len(descents), len(Descent._fields))
 
 
 def _bytes(batches: Tensor) -> int:

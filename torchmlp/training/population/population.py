@@ -1,8 +1,8 @@
 """Many networks of one shape, trained as one."""
 
 import math
-from functools import partial
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,13 +101,17 @@ class Population:
             raise ValueError(
                 f"Population: expected one seed for each of the {size} networks, got {len(seeds)}"
             )
-        for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"Population: expected {name} of at least 0, got {value}")
+        for name, number in (("momentum", momentum), ("weight_decay", weight_decay)):
+            if not (number >= 0 and math.isfinite(number)):
+                raise ValueError(f"Population: expected {name} of at least 0, got {number}")
         if nesterov and not momentum:
             raise ValueError("Population: nesterov looks ahead by momentum, expected one above 0")
         self.size, self.loss, self.how = size, loss, "no step taken yet"
-        self._sgd = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+        self._sgd: dict[str, Any] = {
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+        }
         self._made = partial(
             MLP,
             in_features,
