@@ -4,12 +4,15 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from torchmlp.cli import diagnose as diagnose_command
+from torchmlp.cli import map as map_command
 from torchmlp.cli.arguments import rewrite
-from torchmlp.cli.diagnose import HELP as DIAGNOSE_HELP
-from torchmlp.cli.diagnose import split
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
+
+# They do something else with what `fit` would train.
+INSTEAD = {"diagnose": diagnose_command, "map": map_command}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C; 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words in (["-h"], ["--help"]) or (
-        words[:1] == ["diagnose"] and {"-h", "--help"} & set(words)
-    ):
-        print(DIAGNOSE_HELP if words[1:] else HELP, end="")  # noqa: T201
+    instead = INSTEAD.get(words[0]) if words else None
+    if words in (["-h"], ["--help"]) or (instead and {"-h", "--help"} & set(words)):
+        print(instead.HELP if instead else HELP, end="")  # noqa: T201  the program's output
         return DONE
     try:
         return _run(words)
@@ -48,11 +50,11 @@ def _run(words: list[str]) -> int:
         _collect_again()
         return verify(words[1:])
     if words[:1] == ["report"]:
-        from torchmlp.cli.diagnose import report  # noqa: PLC0415  needs torch, not Lightning
-
         _collect_again()
-        return report(words[1:])
-    diagnosis, words = split(words)
+        return diagnose_command.report(words[1:])
+    instead = None
+    if words and (command := INSTEAD.get(words[0])):
+        instead, words = command.split(words[1:])
     words = rewrite(words)
     # Lightning's launcher for several devices starts sys.argv again.
     sys.argv[1:] = words
@@ -62,7 +64,7 @@ def _run(words: list[str]) -> int:
     from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
 
     _collect_again()
-    return run(words, diagnosis)
+    return run(words, instead)
 
 
 def _collect_again() -> None:

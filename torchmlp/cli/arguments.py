@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torchmlp.cli.errors import UsageError
 
-COMMANDS = ("fit", "validate", "test", "predict", "verify", "diagnose", "report")
+COMMANDS = ("fit", "validate", "test", "predict", "verify", "diagnose", "map", "report")
 
 SHORT_FLAGS = {
     "--accelerator": "--trainer.accelerator",

@@ -1,14 +1,14 @@
 """`train.py diagnose` and `train.py report`: why does a configured run fail, or why did one?"""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
+from torchmlp.cli.instead import Instead, OptionParser
 
 HELP = """\
 python train.py diagnose --config X.yaml         why does this run fail? what helps?
@@ -31,32 +31,31 @@ STEPS = 200
 
 
 @dataclass(frozen=True)
-class Options:
+class DiagnoseOptions(Instead):
     """What `diagnose` takes beside what `fit` takes."""
 
     steps: int = STEPS
     fix: bool = False
     replay: Path | None = None
 
+    def run(self, cli: Any) -> int:
+        """Diagnose, or replay a saved step."""
+        from torchmlp.cli.diagnosing import diagnose_configured  # noqa: PLC0415  imports torch
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"diagnose: {message}\nAll options: python train.py diagnose --help")
+        return diagnose_configured(cli, self)
 
 
-def split(words: Sequence[str]) -> tuple[Options | None, list[str]]:
-    """The options of `diagnose`, None for another command, and the words that are `fit`'s.
+def split(words: Sequence[str]) -> tuple[DiagnoseOptions, list[str]]:
+    """The options of `diagnose`, and the words that are `fit`'s.
 
     Raises:
         UsageError: an option without its value, or a replay that is not there.
     """
-    if list(words[:1]) != ["diagnose"]:
-        return None, list(words)
-    parser = _Parser(prog="train.py diagnose", add_help=False, allow_abbrev=False)
+    parser = OptionParser("diagnose")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--fix", action="store_true")
     parser.add_argument("--replay", type=Path)
-    known, rest = parser.parse_known_args(list(words[1:]))
+    known, rest = parser.parse_known_args(list(words))
     if known.steps < 1:
         raise UsageError(f"diagnose: expected --steps of at least 1, got {known.steps}")
     if known.replay is not None:
@@ -70,7 +69,7 @@ def split(words: Sequence[str]) -> tuple[Options | None, list[str]]:
                 f"--replay: expected the run's config.yaml beside it, none at {config}"
             )
         rest = ["--config", str(config), *rest]
-    return Options(known.steps, known.fix, known.replay), ["fit", *rest]
+    return DiagnoseOptions(known.steps, known.fix, known.replay), ["fit", *rest]
 
 
 def report(words: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, Options, write
+from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
@@ -24,7 +24,7 @@ from torchmlp.training.classifier import Classifier
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 
 
-def diagnose_configured(cli: Any, options: Options) -> int:
+def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
     """Diagnose the model, data and optimizer of a command line, or replay a saved step of it.
 
     Returns:

@@ -10,10 +10,11 @@ torchmlp: a multilayer perceptron with hand-written gradients, trained on images
   python train.py predict --ckpt_path FILE.ckpt        write class probabilities as CSV
   python train.py verify FILE.py:function              is your own backward pass right?
   python train.py diagnose --config X.yaml             why does a run fail, and what helps?
+  python train.py map --config X.yaml                  which sizes, batches and rates train?
   python train.py fit --print_config                   every setting with its value, as YAML
 
-Commands: fit (the default), validate, test, predict, and with a help of their own verify, diagnose,
-report (train.py diagnose --help)
+Commands: fit (the default), validate, test, predict, and with a help of their own verify, map,
+diagnose, report (train.py diagnose --help)
 
 Short flags                     stand for
   --accelerator cpu|gpu|auto    --trainer.accelerator    --hidden 512 256     --model.hidden

@@ -13,10 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchmlp.cli.arguments import names_in, values_of
-from torchmlp.cli.diagnose import Options
-from torchmlp.cli.diagnosing import diagnose_configured
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
+from torchmlp.cli.instead import Instead
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
@@ -89,8 +88,8 @@ class SaveConfig(SaveConfigCallback):
 class CommandLine(LightningCLI):
     """`fit`, `validate`, `test` and `predict` for an MLP on images, or for any module and data."""
 
-    def __init__(self, interruption: SaveWhenInterrupted, diagnosis: Options | None = None) -> None:
-        self.interruption, self.diagnosis = interruption, diagnosis
+    def __init__(self, interruption: SaveWhenInterrupted, instead: Instead | None = None) -> None:
+        self.interruption, self.instead = interruption, instead
         self.exit_code = DONE
         self.monitor: HealthMonitor | None = None
         self.configurations = values_of(sys.argv[1:], "--config") + values_of(sys.argv[1:], "-c")
@@ -189,7 +188,9 @@ class CommandLine(LightningCLI):
             self.monitor = HealthMonitor()
             callbacks.append(self.monitor)
         if not given["fast_dev_run"]:
-            if given["logger"] in (None, True) and _rank() == 0:
+            if self.instead and not self.instead.has_run_folder:
+                kwargs["logger"] = False
+            elif given["logger"] in (None, True) and _rank() == 0:
                 self.folder = new_run_folder(given["default_root_dir"] or ".")
                 kwargs["logger"] = loggers_for(self.folder)
             if self.subcommand == "fit" and given["enable_checkpointing"] is not False:
@@ -211,12 +212,12 @@ class CommandLine(LightningCLI):
     def _watches(self, given: Any) -> bool:
         """Whether a monitor looks at the run: a fit that is meant, unless it is not wanted."""
         wanted = self.subcommand == "fit" and self._get(self.config_init, "health")
-        return bool(wanted) and not given["fast_dev_run"] and not self.diagnosis
+        return bool(wanted) and not given["fast_dev_run"] and not self.instead
 
     def fit(self, **arguments: Any) -> None:
         """Train, then test the best checkpoint; or say why that would fail."""
-        if self.diagnosis:
-            self.exit_code = diagnose_configured(self, self.diagnosis)
+        if self.instead:
+            self.exit_code = self.instead.run(self)
             return
         start = time.monotonic()
         self.trainer.fit(**arguments)

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
-from torchmlp.cli.diagnose import Options
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
+from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
 from torchmlp.data import DataError
 from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
@@ -28,8 +28,8 @@ from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchv
 SIGTERM_EXCEPTION = "SIGTERMException"  # Lightning's, a SystemExit
 
 
-def run(words: list[str], diagnosis: Options | None = None) -> int:
-    """Run a command line that `rewrite` has seen; with a diagnosis, diagnose what it would train.
+def run(words: list[str], instead: Instead | None = None) -> int:
+    """Run a command line that `rewrite` has seen, or do something else with what it would fit.
 
     Returns:
         The exit code; 2 is raised as UsageError.
@@ -38,7 +38,7 @@ def run(words: list[str], diagnosis: Options | None = None) -> int:
     interruption = SaveWhenInterrupted()
     try:
         sys.argv[1:] = _with_checkpoint(words)
-        return CommandLine(interruption, diagnosis).exit_code
+        return CommandLine(interruption, instead).exit_code
     except NonFiniteLossError as error:
         _complain(f"sick: {error}")
         for note in getattr(error, "__notes__", ()):
