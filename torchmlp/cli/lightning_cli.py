@@ -4,8 +4,9 @@ import inspect
 import math
 import sys
 import time
-import warnings
+from functools import partial, update_wrapper
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torchmlp.training.classifier import Classifier
 from torchmlp.training.datamodule import ImageDataModule
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.lightning import pl
+from torchmlp.training.parametrized import scale_rates
 from torchmlp.training.progress import progress
 from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
 from torchmlp.training.schedules import for_lightning
@@ -32,6 +34,7 @@ from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
     LightningArgumentParser,
     LightningCLI,
     SaveConfigCallback,
+    instantiate_class,
 )
 from pytorch_lightning.utilities.model_helpers import is_overridden  # isort: skip
 
@@ -95,6 +98,7 @@ class CommandLine(LightningCLI):
         self.configurations = values_of(sys.argv[1:], "--config") + values_of(sys.argv[1:], "-c")
         self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
         self.folder: Path | None = None
+        self.configures_optimizer = False  # whether the module trains by the optimizer given here
         super().__init__(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -147,16 +151,25 @@ class CommandLine(LightningCLI):
                 model.init_args[name] = size
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Lightning's, with the rates of the model's parametrization."""
+        del subcommand
         own = type(self.model).configure_optimizers
         ours = (pl.LightningModule.configure_optimizers, Classifier.configure_optimizers)
         if own not in ours and not self._asks_for_optimizer():
             return  # a module that brings its own optimizer keeps it until one is asked for
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden")
-            try:
-                super()._add_configure_optimizers_method_to_model(subcommand)
-            except ValueError as error:  # torch's word on a negative learning rate
-                raise UsageError(short(str(error))) from error
+        init, then = (self._get(self.config_init, key) for key in ("optimizer", "lr_scheduler"))
+        if not init:
+            return
+        self.configures_optimizer = True
+        try:
+            # Between the two, for a scheduler keeps the rates that it is made with.
+            optimizer = scale_rates(instantiate_class(self.model.parameters(), init), self.model)
+            scheduler = instantiate_class(optimizer, then) if then else None
+        except ValueError as error:  # torch's word on a negative learning rate
+            raise UsageError(short(str(error))) from error
+        configure = partial(self.configure_optimizers, optimizer=optimizer, lr_scheduler=scheduler)
+        update_wrapper(configure, self.configure_optimizers)  # Lightning asks whose it is
+        self.model.configure_optimizers = MethodType(configure, self.model)
 
     def _asks_for_optimizer(self) -> bool:
         """Whether a flag names an optimizer or scheduler, or a configuration another than ours."""

@@ -14,6 +14,7 @@ Biases start at zero under every one of them.
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -28,6 +29,12 @@ SPELLINGS = {
     "normal": "normal(std)",
     "uniform": "uniform(low, high)",
     "constant": "constant(value)",
+}
+# Standard deviation by fan_in and fan_out, rounded as torch.nn.init rounds it.
+_SPREADS: dict[str, Callable[[float, float], float]] = {
+    "he": lambda fan_in, _: math.sqrt(2) / math.sqrt(fan_in),
+    "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
+    "lecun": lambda fan_in, _: 1 / math.sqrt(fan_in),
 }
 _XAVIER = {"identity", "sigmoid", "tanh", "hardtanh", "softsign"}
 
@@ -75,6 +82,26 @@ def auto_init(activation: str) -> str:
     return "xavier" if activation in _XAVIER else "he"
 
 
+def spread(activation: str, init: str, fan_in: float, fan_out: float) -> float:
+    """The standard deviation that an initialisation takes from a layer's sizes.
+
+    Args:
+        activation: what follows the layer; `auto` chooses by it.
+        init: one of the table above.
+        fan_in: above 0, as is fan_out; not always whole numbers.
+        fan_out: the layer's units.
+
+    Returns:
+        sqrt of the variance in the table; 1 for weights that the sizes do not enter.
+
+    Raises:
+        ValueError: as `parse_init`.
+    """
+    name, _ = parse_init(init)
+    name = auto_init(activation) if name == "auto" else name
+    return _SPREADS[name](fan_in, fan_out) if name in _SPREADS else 1.0
+
+
 def initialise_(weight: Tensor, bias: Tensor | None, activation: str, init: str = "auto") -> None:
     """Draw a layer's weights in place from torch's global generator; set its bias to zero.
 
@@ -94,12 +121,9 @@ def initialise_(weight: Tensor, bias: Tensor | None, activation: str, init: str 
         nn.init.zeros_(bias)
     if weight.numel() == 0:
         return
-    if name == "he":
-        nn.init.kaiming_normal_(weight, nonlinearity="relu")
-    elif name == "xavier":
-        nn.init.xavier_normal_(weight)
-    elif name == "lecun":
-        nn.init.kaiming_normal_(weight, nonlinearity="linear")
+    fan_out, fan_in = weight.shape
+    if name in _SPREADS:
+        nn.init.normal_(weight, 0.0, _SPREADS[name](fan_in, fan_out))
     elif name == "normal":
         nn.init.normal_(weight, 0.0, arguments[0])
     elif name == "uniform":

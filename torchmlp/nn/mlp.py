@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchmlp.autograd.dropout import check_dropout, dropout
 from torchmlp.kernels.init import initialise_, parse_init
+from torchmlp.kernels.parametrization import Growth, growths, init_factor
 from torchmlp.nn.dense import Dense
 from torchmlp.nn.sequential import from_sequential, to_sequential
 
@@ -29,9 +30,14 @@ class MLP(nn.Module):
         input_dropout: the same for an input.
         device: where the parameters live.
         dtype: a floating dtype.
+        parametrization: "standard", or "mup" for a best learning rate that does not move as the
+            hidden layers are widened; the optimizer then needs `scale_rates`
+            (torchmlp.training.parametrized). See `torchmlp.kernels.parametrization`.
+        base_width: of the hidden layers at which "mup" is "standard".
 
     Raises:
-        ValueError: a width below 1, an unknown activation or init, a dropout outside 0 <= rate < 1.
+        ValueError: a width or base_width below 1, an unknown activation, init or parametrization,
+            a dropout outside 0 <= rate < 1.
 
     Shape: (*batch, in_features) -> (*batch, out_features).
 
@@ -53,6 +59,8 @@ class MLP(nn.Module):
         input_dropout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        parametrization: str = "standard",
+        base_width: int = 64,
     ) -> None:
         super().__init__()
         widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
@@ -64,12 +72,14 @@ class MLP(nn.Module):
         check_dropout(dropout)
         check_dropout(input_dropout, "input_dropout")
         parse_init(init)
+        growths(widths, parametrization, base_width)
         activations = [activation] * (len(widths) - 2) + [output_activation]
         self.layers = nn.ModuleList(
             Dense(fan_in, fan_out, bias, phi, device, dtype)
             for fan_in, fan_out, phi in zip(widths, widths[1:], activations, strict=False)
         )
         self.init, self.dropout, self.input_dropout = init, dropout, input_dropout
+        self.parametrization, self.base_width = parametrization, base_width
         self.reset_parameters()
 
     @property
@@ -103,14 +113,24 @@ class MLP(nn.Module):
         return [layer.activation for layer in self._dense]
 
     @property
+    def growths(self) -> list[Growth]:
+        """How much larger than in the reference network each layer is, first to last."""
+        widths = [self.in_features, *self.hidden, self.out_features]
+        return growths(widths, self.parametrization, self.base_width)
+
+    @property
     def _dense(self) -> list[Dense]:
         return cast("list[Dense]", list(self.layers))
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw new weights by `init`; set the biases to zero."""
-        for layer in self._dense:
+        """Draw new weights by `init` and `parametrization`; set the biases to zero."""
+        last = self._dense[-1]
+        for layer, growth in zip(self._dense, self.growths, strict=True):
             initialise_(layer.weight, layer.bias, layer.activation, self.init)
+            fans = layer.in_features, layer.out_features
+            factor = init_factor(layer.activation, self.init, *fans, growth, is_last=layer is last)
+            layer.weight.mul_(factor)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  nn.Sequential's word
         """The output of the last layer: logits, with an identity output."""
@@ -142,4 +162,5 @@ class MLP(nn.Module):
         nn.Module.__init__(mlp)
         mlp.layers = nn.ModuleList(layers)
         mlp.init, mlp.dropout, mlp.input_dropout = "auto", rate, input_rate
+        mlp.parametrization, mlp.base_width = "standard", 64
         return mlp.train(network.training)

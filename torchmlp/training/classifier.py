@@ -14,6 +14,7 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import BatchesAhead
 from torchmlp.training.fused import FusedTraining, why_autograd
 from torchmlp.training.lightning import pl
+from torchmlp.training.parametrized import scale_rates
 from torchmlp.training.schedules import OneCycle, for_lightning
 from torchmlp.training.targets import target_of
 
@@ -39,6 +40,9 @@ class Classifier(pl.LightningModule):
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         engine: "fused" trains without autograd, by `torchmlp.Engine`, several minibatches for each
             of Lightning's; "autograd" by autograd; "auto" takes the engine where it can.
+        parametrization: "standard", or "mup" for a best learning rate that stays when the hidden
+            layers are widened; see `torchmlp.kernels.parametrization`.
+        base_width: of the hidden layers at which "mup" is "standard".
 
     Attributes:
         trained_by: how the last run was trained; where "auto" took autograd, why.
@@ -65,6 +69,8 @@ class Classifier(pl.LightningModule):
         input_dropout: float = 0.0,
         loss: str = "cross_entropy",
         engine: Literal["auto", "autograd", "fused"] = "auto",
+        parametrization: str = "standard",
+        base_width: int = 64,
     ) -> None:
         super().__init__()
         find("loss", loss, LOSSES)
@@ -85,6 +91,8 @@ class Classifier(pl.LightningModule):
             bias,
             dropout,
             input_dropout,
+            parametrization=parametrization,
+            base_width=base_width,
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -168,6 +176,7 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """SGD with momentum over one cycle; the command line puts its own in place of it."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        scale_rates(optimizer, self)
         return for_lightning(self, optimizer, OneCycle(optimizer))
 
     def parts(self) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor], None]:

@@ -75,7 +75,7 @@ def training_states(
     for step, (x, target) in enumerate(batches, 1):
         if rate is not None:
             for group in optimizer.param_groups:
-                group["lr"] = rate(step)
+                group["lr"] = rate(step) * group.get("rate_factor", 1.0)
         wants_graph = x.requires_grad or target.requires_grad or autocast_is_on(x.device.type)
         if engine is None or wants_graph:
             value = _step_by_autograd(model, loss, optimizer, x, target)

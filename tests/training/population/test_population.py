@@ -6,6 +6,7 @@ from problems import ACTIVATION_NAMES, LOSS_CASES
 from torch import Tensor, nn
 
 from torchmlp import MLP, Population
+from torchmlp.training.parametrized import scale_rates
 from training.engine.twins import (
     TOLERANCES,
     WAYS,
@@ -203,8 +204,9 @@ def test_an_own_batch_that_is_nan_freezes_before_the_step(way: bool) -> None:
     (x, target) = next(batches(1, rows=(3, 7)))
     x[1, 2, 3] = torch.nan
     start = population.network(1)
-    for _ in range(2):
-        losses = population.step(x, target)
+    for rows in (7, 7, 3):  # whatever comes next, it gives the loss that it was frozen at
+        given = x[:, :rows] if rows == 7 else x[:, :rows].nan_to_num(0.0)
+        losses = population.step(given, target[:, :rows])
         assert losses.isnan().tolist() == [False, True, False]
     for a, b in zip(start.parameters(), population.network(1).parameters(), strict=True):
         assert torch.equal(a, b)
@@ -386,3 +388,23 @@ def test_load_refuses_another_shape() -> None:
     for other in (MLP(6, [7], 3), MLP(6, [8], 3, "tanh"), MLP(6, [8], 3, bias=False)):
         with pytest.raises(ValueError, match=r"Population.load: expected MLP\("):
             population.load(0, other)
+
+
+@both_ways
+def test_mup_scales_the_rates(way: bool) -> None:
+    """Under mup every network is what SGD with `scale_rates` makes of the MLP, and starts as it."""
+    del way
+    settings: dict[str, Any] = {"parametrization": "mup", "base_width": 4, "dtype": torch.float64}
+    population = Population(6, [8, 16], 3, size=2, lr=[0.05, 0.1], seeds=[3, 4], **settings)
+    for i, rate in enumerate((0.05, 0.1)):
+        torch.manual_seed(3 + i)
+        mlp = MLP(6, [8, 16], 3, **settings)
+        optimizer = scale_rates(torch.optim.SGD(mlp.parameters(), lr=rate), mlp)
+        assert len(optimizer.param_groups) > 1
+        torch.manual_seed(0)
+        for x, target in batches(10):
+            plain_step(mlp, "cross_entropy", optimizer, x, target)
+            if i == 1:
+                population.step(x, target)
+        if i == 1:
+            assert distance(states(population, [1]), [p.detach() for p in mlp.parameters()]) < 1e-12

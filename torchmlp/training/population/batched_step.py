@@ -47,18 +47,25 @@ class BatchedStep:
         return a
 
     def take(
-        self, x: Tensor, target: Tensor, descents: Sequence[Descent], frozen: Tensor
-    ) -> Tensor:
-        """Run the layers, scan the deltas, descend; the losses before the step, (N,).
+        self,
+        x: Tensor,
+        target: Tensor,
+        descents: Sequence[Descent],
+        frozen: Tensor,
+        losses: Tensor,
+    ) -> None:
+        """Run the layers, scan the deltas, descend.
 
         Args:
             x: (N, B, I).
             target: (N, B), or (N, B, O) of the last layer.
             descents: of W_1, b_1, ..., W_L, b_L; a coefficient is a number, or (N,).
             frozen: (N,), whether a network stays as it is; those whose loss is not finite join.
+            losses: (N,), becomes the losses before the step; those of the frozen stay.
         """
         output = self._run(x)
-        losses = sample_losses(output, target, self.loss).mean(1).to(output.dtype)
+        found = sample_losses(output, target, self.loss).mean(1).to(output.dtype)
+        losses.copy_(torch.where(frozen, losses, found))
         frozen |= ~losses.isfinite()
         # No product reaches from one network to another: those that are frozen are stepped like
         # the others, and put back.
@@ -68,7 +75,6 @@ class BatchedStep:
         self._descend(x, descents)
         for tensor, values in before:
             tensor[kept] = values
-        return losses
 
     def _scan(self, output: Tensor, target: Tensor) -> None:
         self.delta[-1].copy_(loss_delta(output, target, self.loss))

@@ -77,12 +77,16 @@ class NativeSteps:
         self.all.steps = ctypes.addressof(self.steps)
         self.all.layers = ctypes.addressof(self.strides)
         self.pointer = ctypes.byref(self.all)
-        self.losses = like.new_zeros(size)
         self.known: Sequence[Descent] | None = None
 
     def take(
-        self, x: Tensor, target: Tensor, descents: Sequence[Descent], frozen: Tensor
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        target: Tensor,
+        descents: Sequence[Descent],
+        frozen: Tensor,
+        losses: Tensor,
+    ) -> None:
         """As `BatchedStep.take`; what all networks share may be expanded, and is read in place.
 
         Raises:
@@ -95,12 +99,11 @@ class NativeSteps:
             self.known = descents
         everything.x, everything.x_stride = x.data_ptr(), _bytes(x)
         everything.target, everything.target_stride = target.data_ptr(), _bytes(target)
-        everything.losses, everything.frozen = self.losses.data_ptr(), frozen.data_ptr()
+        everything.losses, everything.frozen = losses.data_ptr(), frozen.data_ptr()
         row = self.function(self.pointer)
         if row >= 0:
             raise no_class(target.reshape(-1)[row], self.stack.parameters[-1].shape[1])
         torch.autograd.graph.increment_version(self.stack.tensors)
-        return self.losses.clone()
 
 
 def table(descents: Sequence[Descent], size: int) -> Tensor:

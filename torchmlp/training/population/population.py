@@ -12,6 +12,7 @@ from torchmlp.autograd.dense import check_dense
 from torchmlp.kernels.activations import activate
 from torchmlp.kernels.losses import LOSSES, check_target
 from torchmlp.kernels.names import find
+from torchmlp.kernels.parametrization import rate_factors
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library
 from torchmlp.training.engine.descent import Descent, sgd_descent
@@ -53,6 +54,9 @@ class Population:
             torch.manual_seed(seed); None draws one after the other from torch's generator.
         device: where the parameters live.
         dtype: a floating dtype.
+        parametrization: "standard" or "mup", whose rates are `lr` times a factor for each
+            parameter; see `torchmlp.kernels.parametrization`.
+        base_width: as `MLP` takes it.
 
     Attributes:
         weights: (N, fan_out, fan_in) of each layer, live.
@@ -93,6 +97,8 @@ class Population:
         seeds: Sequence[int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        parametrization: str = "standard",
+        base_width: int = 64,
     ) -> None:
         find("loss", loss, LOSSES)
         if size < 1:
@@ -121,10 +127,13 @@ class Population:
             init=init,
             device=device,
             dtype=dtype,
+            parametrization=parametrization,
+            base_width=base_width,
         )
         self._first = self._drawn(seeds, 0)
         self._stack = Stack(self._first, size, has_velocity=momentum > 0)
         self.frozen = torch.zeros(size, dtype=torch.bool, device=self.weights[0].device)
+        self._losses = self.weights[0].new_zeros(size)
         for i in range(size):
             self.load(i, self._drawn(seeds, i) if i else self._first)
         for own, value in zip(parameters_of(self._first), self._stack.parameters, strict=True):
@@ -194,7 +203,8 @@ class Population:
             step = self._steps[key] = self._bind(rows, target)
         if (descents := self._descents.get(rows)) is None:
             descents = self._descents[rows] = self._descents_for(rows)
-        return step.take(*self._each(x, target), descents, self.frozen)
+        step.take(*self._each(x, target), descents, self.frozen, self._losses)
+        return self._losses.clone()
 
     def _check(self, x: Tensor, target: Tensor) -> None:
         """Compare a batch with the networks."""
@@ -252,7 +262,12 @@ class Population:
         return BatchedStep(self._stack, self._first.activations, self.loss, rows)
 
     def _descents_for(self, rows: int) -> list[Descent]:
-        return [sgd_descent(rows, self._lr, **self._sgd) for _ in self._stack.parameters]
+        factors = [
+            factor
+            for growth in self._first.growths
+            for factor in rate_factors(growth, follows_gradient=True)
+        ]
+        return [sgd_descent(rows, self._lr * factor, **self._sgd) for factor in factors]
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
@@ -276,10 +291,17 @@ class Population:
         """Make a copy of the MLP network i, which starts anew.
 
         Raises:
-            ValueError: an MLP of another shape or with other activations.
+            ValueError: an MLP of another shape, parametrization or with other activations.
         """
         own, given = (
-            (m.in_features, *m.hidden, m.out_features, *m.activations, *map(type, m.biases))
+            (
+                m.in_features,
+                *m.hidden,
+                m.out_features,
+                *m.activations,
+                *map(type, m.biases),
+                *m.growths,
+            )
             for m in (self._first, mlp)
         )
         if own != given:
