@@ -1,0 +1,183 @@
+"""Short runs of a subject, each from its start, at rates other than its own."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchmlp.autograd.dense import autocast_is_on
+from torchmlp.health.breakdown import locate
+from torchmlp.health.datastats import gathered
+from torchmlp.health.run import all_finite, update
+from torchmlp.health.subject import REFUSALS, Batch, CannotDiagnoseError, Start, Subject
+from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine import Engine, why_not
+
+EVALUATED = 500  # samples that a run's end is measured on
+UNRELATED = 3.0  # standard deviations, at most 1 / √n, of what dealing out unrelated targets does
+
+
+class End(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        loss: of its first samples, after the last step; nan where it broke.
+        dealt: the same with their targets dealt out among them at random.
+        tells_apart: whether that is clearly more. To a network that answers every sample alike it
+            makes no difference whose target it is given, whatever the loss is: one whose ReLUs
+            have died, or that has learned nothing but a mean.
+        broke: what was not finite, in words; "" where everything was.
+    """
+
+    loss: float
+    dealt: float
+    tells_apart: bool
+    broke: str
+
+
+class RateRuns:
+    """Runs of so many steps, all from one start and on the same batches.
+
+    Args:
+        subject: its schedule is not looked at. Groups keep their ratio to the first one's rate.
+        start: its state before.
+        steps: of every run.
+        loss: by name, where it is known: an MLP then trains without autograd.
+
+    Raises:
+        CannotDiagnoseError: a model or a loss that raises, nothing to train, or an optimizer
+            without a learning rate.
+    """
+
+    def __init__(self, subject: Subject, start: Start, steps: int, loss: str | None = None) -> None:
+        self.subject, self.start, self.steps = subject, start, steps
+        self.groups = subject.optimizer.param_groups
+        if any("lr" not in group for group in self.groups):
+            name = type(subject.optimizer).__name__
+            raise CannotDiagnoseError(f"the optimizer, {name}, has no learning rate lr to look for")
+        first = float(self.groups[0]["lr"])
+        self.ratios = [float(group["lr"]) / first if first > 0 else 1.0 for group in self.groups]
+        size = len(subject.batches[0][0])
+        x, target = gathered(subject.batches, max(EVALUATED, size))
+        order = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
+        whole = len(x) // size * size  # a BatchNorm takes no lone last sample
+        self.inputs, self.targets, self.dealt = (
+            torch.split(part[:whole], size) for part in (x, target, target[order.to(target.device)])
+        )
+        self._begin()
+        self._check()
+        self.at_start = self._loss(self.targets)
+        self.loss = loss
+        if isinstance(subject.model, MLP) and loss is not None:
+            wants_autograd = why_not(subject.model, loss, subject.optimizer)
+            if wants_autograd or autocast_is_on(x.device.type):
+                self.loss = None
+
+    def losses(self, rate: Callable[[int], float]) -> tuple[list[float], str]:
+        """A run whose rate is a function of the step, from 0, up to where it breaks.
+
+        Returns:
+            The losses, each before its step, and what was not finite, in words.
+        """
+        subject = self.subject
+        self._begin()
+        take = self._step()
+        losses: list[float] = []
+        for step in range(self.steps):
+            for group, ratio in zip(self.groups, self.ratios, strict=True):
+                group["lr"] = rate(step) * ratio
+            batch, generator = subject.batch(step), torch.get_rng_state()
+            said = ""
+            try:
+                loss, is_sick = take(batch)
+                losses.append(loss)
+            except REFUSALS as error:  # a loss that checks its input, and has been handed nan
+                losses.append(math.nan)
+                is_sick, said = True, f"the loss is refused at step {step}: {error}"
+            if is_sick:
+                torch.set_rng_state(generator)
+                return losses, _words(subject, batch, step) or said or f"nan at step {step}"
+        return losses, ""
+
+    def end(self, rate: float) -> End:
+        """How a run at a constant rate ends."""
+        _, broke = self.losses(lambda _step: rate)
+        loss = math.nan if broke else self._loss(self.targets)
+        if not math.isfinite(loss):
+            broke = broke or f"the loss is {loss} after step {self.steps - 1}"
+            return End(math.nan, math.nan, tells_apart=False, broke=broke)
+        dealt = self._loss(self.dealt)
+        chance = UNRELATED / math.sqrt(sum(map(len, self.targets)))
+        return End(loss, dealt, dealt - loss > chance * abs(dealt), "")
+
+    def _begin(self) -> None:
+        self.start.restore()
+        self.subject.model.train()
+
+    def _check(self) -> None:
+        """Raise what is wrong with the model or the loss before any rate is."""
+        batch = self.subject.batch(0)
+        try:
+            _, loss = self.subject.forward(batch)
+        except CannotDiagnoseError:
+            raise
+        except REFUSALS as error:
+            if _words(self.subject, batch, 0):
+                return
+            raise CannotDiagnoseError(
+                f"the model or the loss raised {type(error).__name__} on inputs of shape "
+                f"{tuple(batch[0].shape)} and targets of shape {tuple(batch[1].shape)}: {error}"
+            ) from error
+        if not loss.requires_grad:
+            raise CannotDiagnoseError(
+                "the loss does not depend on a parameter that requires a gradient: no rate "
+                "trains it; expected parameters that are not frozen"
+            )
+
+    def _step(self) -> Callable[[Batch], tuple[float, bool]]:
+        """A step: the loss before it, and whether that or a gradient was not finite."""
+        model, optimizer = self.subject.model, self.subject.optimizer
+        if not isinstance(model, MLP) or self.loss is None:
+            return self._step_by_autograd
+        engine = Engine(model, self.loss, optimizer, only_finite=True)
+
+        def step(batch: Batch) -> tuple[float, bool]:
+            loss = float(engine.step(batch[0].detach(), batch[1].detach()))
+            return loss, not math.isfinite(loss)
+
+        return step
+
+    def _step_by_autograd(self, batch: Batch) -> tuple[float, bool]:
+        model, optimizer = self.subject.model, self.subject.optimizer
+        optimizer.zero_grad()
+        _, loss = self.subject.forward(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value, True
+        loss.backward()  # type: ignore[no-untyped-call]
+        if not all_finite([p.grad for p in model.parameters() if p.grad is not None]):
+            return value, True
+        closed = self.subject.needs_closure
+        update(optimizer, lambda: self.subject.forward(batch)[1], with_closure=closed)
+        return value, False
+
+    @torch.no_grad()
+    def _loss(self, targets: Sequence[Tensor]) -> float:
+        """Mean over the samples with these targets; nan where it cannot be taken."""
+        try:
+            batches = list(zip(self.inputs, targets, strict=True))
+            return sum(float(self.subject.forward(batch)[1]) for batch in batches) / len(batches)
+        except REFUSALS:
+            return math.nan
+
+
+def _words(subject: Subject, batch: Batch, step: int) -> str:
+    """The first value that is not finite; "" where it is not found again."""
+    found = locate(subject, batch, step)
+    if found is None:
+        return ""
+    where = "" if found.layer is None else f" of layer {found.layer}"
+    by = f", made by {found.function}" if found.function else ""
+    return f"the first {found.value} is in {found.quantity}{where} at step {step}{by}"
