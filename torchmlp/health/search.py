@@ -12,7 +12,8 @@ from torchmlp.health.rules import suspects
 from torchmlp.health.run import EVALUATED
 from torchmlp.health.scoring import scoring_of
 from torchmlp.health.subject import Start, Subject
-from torchmlp.health.trials import LONGEST, WORK_OF_ALL, attempt, trial_steps, work_of_a_step
+from torchmlp.health.together import attempt_all
+from torchmlp.health.trials import LONGEST, WORK_OF_ALL, trial_steps, work_of_a_step
 from torchmlp.health.wellness import is_well
 
 GOOD = 0.97  # a score that no further change need improve
@@ -35,10 +36,13 @@ def search(subject: Subject, start: Start, record: Record) -> None:
     if not record.trials and (record.not_finite or tries.tried(Change(UNTOUCHED, ())) is None):
         losses = list(record.losses)
         record.trials.append(Trial(UNTOUCHED, [], len(losses), losses, math.nan))
+    causes = {f.cause for f in found}
+    is_open = not well and not any(f.certain or f.is_final for f in found)
+    others = [c for c in unasked(record) if c.causes[0] not in causes] if is_open else []
+    tries.ahead([*(change for f in found for change in changes(f, record)), *others])
     tries.each(found)
+    tries.unasked(others)
     if not well:
-        if not any(f.certain or f.is_final for f in found):
-            tries.unasked({f.cause for f in found})
         tries.combine()
 
 
@@ -51,14 +55,16 @@ class _Search:
 
     def __init__(self, subject: Subject, start: Start, record: Record) -> None:
         assert record.targets is not None
-        self.subject, self.start, self.record = subject, start, record
-        self.samples = gathered(subject.batches, EVALUATED)
-        self.scoring = scoring_of(record.targets, record.design)
+        self.record = record
         self.steps = trial_steps(subject, record.design.steps)
-        self.work = work_of_a_step(subject)
+        samples = gathered(subject.batches, EVALUATED)
+        scoring = scoring_of(record.targets, record.design)
+        self.how = subject, start, record, samples, scoring, self.steps
+        self.work_of_a_step = work_of_a_step(subject)
         self.left = WORK_OF_ALL
         self.suspected: list[Change] = []
         self.known: dict[Change, Trial | None] = {}
+        self.ready: dict[Change, Trial | None] = {}  # those that are not asked for yet
         self.best: list[tuple[float, Change]] = []
 
     def each(self, found: list[Finding]) -> None:
@@ -70,11 +76,9 @@ class _Search:
                 self.best.append(max(options, key=lambda option: option[0]))
         self.suspected = [change for _, change in self.best]
 
-    def unasked(self, causes: set[str]) -> None:
-        """What is tried whatever the rules say, but for the causes that they have named."""
-        for change in unasked(self.record):
-            if change.causes[0] in causes:
-                continue
+    def unasked(self, others: list[Change]) -> None:
+        """What is tried whatever the rules say."""
+        for change in others:
             score = self.tried(change)
             if score is not None:
                 self.best.append((score, change))
@@ -105,24 +109,33 @@ class _Search:
                 return
             score, chosen = top
 
+    def work(self, change: Change) -> float:
+        """What a change's trial takes."""
+        return self.work_of_a_step * min(self.steps * change.longer, LONGEST)
+
+    def ahead(self, changes: list[Change]) -> None:
+        """Train those that will be tried, as far as the work allows, where they can be together."""
+        wanted: dict[Change, Change] = {}
+        left = self.left
+        for change in changes:
+            key, work = _key(change), self.work(change)
+            if key not in wanted and key not in self.known and work <= left:
+                left -= work
+                wanted[key] = change
+        trials = attempt_all(list(wanted.values()), *self.how)
+        self.ready |= dict(zip(wanted, trials, strict=True))
+
     def tried(self, change: Change) -> float | None:
         """The score of a change; −∞ if its run broke, None where it cannot be made or afforded."""
         # The same change may be the remedy of two causes.
         key = _key(change)
         if key not in self.known:
-            work = self.work * min(self.steps * change.longer, LONGEST)
-            if work > self.left:
+            if self.work(change) > self.left:
                 return None
-            self.left -= work
-            self.known[key] = attempt(
-                change,
-                self.subject,
-                self.start,
-                self.record,
-                self.samples,
-                self.scoring,
-                self.steps,
-            )
+            if key not in self.ready:
+                self.ahead([change])
+            self.left -= self.work(change)
+            self.known[key] = self.ready.pop(key)
         trial = self.known[key]
         if trial is None:
             return None

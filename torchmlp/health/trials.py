@@ -27,6 +27,8 @@ WORK_OF_ALL = 7e10
 WORK_OF_A_CALL = 1e6  # what torch takes to call the operations of one parameter
 LEAST_STEPS = 40
 LONGEST = 3000
+# Whatever a network says that takes no such change.
+NO_CHANGE = (*REFUSALS, AttributeError, KeyError)
 
 
 def trial_steps(subject: Subject, steps: int) -> int:
@@ -64,20 +66,31 @@ def attempt(
             functions = functions_of(loss)
             start.restore()
         with differentiated_by_autograd(functions):
-            changed = _Changed(change, subject, samples)
+            changed = Changed(change, subject, samples)
             if not changed.is_possible:
                 return None
-            count = min(steps * change.longer, max(LONGEST, steps))
-            losses = changed.train(count)
+            losses = changed.train(steps_of(change, steps))
             score = changed.score(samples, scoring)
-    except (*REFUSALS, AttributeError, KeyError):
-        return None  # whatever a network says that takes no such change
+    except NO_CHANGE:
+        return None
     finally:
         start.restore()
+    return trial_of(change, record, steps, losses, score)
+
+
+def steps_of(change: Change, steps: int) -> int:
+    """How many steps a change is tried for, where others are for `steps`."""
+    return min(steps * change.longer, max(LONGEST, steps))
+
+
+def trial_of(
+    change: Change, record: Record, steps: int, losses: list[float], score: float
+) -> Trial:
+    """What is written down of a change that was tried."""
     return Trial(
         name=change.name,
         causes=list(change.causes),
-        steps=count,
+        steps=steps_of(change, steps),
         losses=losses,
         score=score,
         patch=patch_of(change, record),
@@ -85,8 +98,14 @@ def attempt(
     )
 
 
-class _Changed:
-    """A subject with a change made."""
+class Changed:
+    """A subject with a change made.
+
+    Attributes:
+        is_possible: whether it could be made.
+        before: the names of the calls before the first layer's.
+        layers: as they were before the change.
+    """
 
     def __init__(self, change: Change, subject: Subject, samples: Batch) -> None:
         self.change, self.subject = change, subject
@@ -103,7 +122,7 @@ class _Changed:
         self.weight = _class_weights(target) if change.balanced else None
         if change.float32:
             self.model.float()
-        found = self._places()
+        self.layers = found = self._places()
         if change.autograd:
             self.edits |= dict.fromkeys(self.cuts, lambda _func, x, *_args, **_kwargs: x)
         if change.init:
@@ -149,18 +168,22 @@ class _Changed:
             buffer.copy_(value)
         torch.set_rng_state(generator)
         self.cuts = detached(trace)
-        return places(trace.calls)
+        found = places(trace.calls)
+        first = found[0].call.index if found else 0
+        self.before = [call.name for call in trace.calls if call.index < first]
+        return found
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, as changed."""
         batches = self.batches
         for k in range(len(batches)):
-            x, target = self._data(batches[(step + k) % len(batches)])
+            x, target = self.data(batches[(step + k) % len(batches)])
             if len(x):
                 return x, target
         raise ValueError("no sample is finite")
 
-    def _data(self, batch: Batch) -> Batch:
+    def data(self, batch: Batch) -> Batch:
+        """A batch, as changed."""
         x, target = self._finite(batch)
         if self.of_inputs:
             x = (x - self.of_inputs[0]) / self.of_inputs[1]
@@ -220,14 +243,23 @@ class _Changed:
         self.logits = func(*args, **kwargs)
         return self.logits
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the rate is another at every step."""
+        return self.change.decay or self.subject.has_schedule
+
+    def share(self, step: int, steps: int) -> float:
+        """Of its rate, what a step of so many takes."""
+        if self.change.decay:
+            return 0.5 * (1 + math.cos(math.pi * step / steps))
+        return self.subject.rate(step, steps)
+
     def train(self, steps: int) -> list[float]:
         """Losses of so many steps, up to the first that is not finite."""
         losses = []
         for step in range(steps):
-            if self.change.decay or self.subject.has_schedule:
-                share = self.subject.rate(step, steps)
-                if self.change.decay:
-                    share = 0.5 * (1 + math.cos(math.pi * step / steps))
+            if self.has_schedule:
+                share = self.share(step, steps)
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = rate * share
             self.optimizer.zero_grad()
@@ -254,7 +286,13 @@ class _Changed:
                 return self.subject.forward(batch)[1]
         self.forward(batch[0])
         assert self.logits is not None
-        return stable_loss(self.logits, batch[1], self.weight)
+        return self.loss_of(self.logits, batch[1])
+
+    def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
+        """Of an output: the subject's own, or the stable one, which reads the last layer's."""
+        if self.has_own_loss:
+            return stable_loss(output, target, self.weight)
+        return self.subject.loss_of(output, target)
 
     def forward(self, x: Tensor) -> Tensor:
         """The output, with the edits made."""
@@ -264,7 +302,7 @@ class _Changed:
 
     def score(self, samples: Batch, scoring: Scoring) -> float:
         """Of the samples as they are changed."""
-        x, target = self._data(samples)
+        x, target = self.data(samples)
         if self.has_own_loss:
             scoring = Scoring(scoring.kind, 0.0)
 
