@@ -1,14 +1,12 @@
 """Diagnosing what a configuration would train."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 import yaml
 
+from torchmlp.cli import configured
 from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
@@ -16,9 +14,8 @@ from torchmlp.cli.report import say
 from torchmlp.health import Report
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import diagnose_subject
-from torchmlp.health.modules import subject_of
 from torchmlp.health.record import NotFinite
-from torchmlp.health.subject import Subject, read_batches
+from torchmlp.health.subject import Subject
 from torchmlp.training.classifier import Classifier
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
@@ -30,7 +27,7 @@ def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
     Returns:
         0 healthy, 3 sick.
     """
-    subject = _subject(cli, options.steps)
+    subject = configured.subject(cli, options.steps)
     if options.replay:
         return _replay(cli.model, subject, options.replay)
     found = diagnose_subject(subject, options.steps)
@@ -44,33 +41,6 @@ def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
     if fixed:
         say(fixed)
     return DONE if found.healthy else SICK
-
-
-def _subject(cli: Any, steps: int) -> Subject:
-    module, data, trainer = cli.model, cli.datamodule, cli.trainer
-    source = data
-    if data is not None:
-        data.prepare_data()
-        data.setup("fit")
-    else:
-        source = module
-    precision = trainer.strategy.precision_plugin
-    module = precision.convert_module(module).to(trainer.strategy.root_device)
-    pairs = read_batches(source.train_dataloader(), None, steps)
-    batches = [precision.convert_input(pair) for pair in pairs]
-    with _length_known(module, steps):
-        configured = module.configure_optimizers()
-    return subject_of(module, batches, configured)
-
-
-@contextmanager
-def _length_known(module: Any, steps: int) -> Iterator[None]:
-    """Tells schedulers, which ask the trainer, how long the run will be."""
-    module.trainer = SimpleNamespace(estimated_stepping_batches=steps)
-    try:
-        yield
-    finally:
-        module.trainer = None
 
 
 def _replay(module: Any, subject: Subject, path: Path) -> int:

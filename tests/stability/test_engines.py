@@ -1,0 +1,241 @@
+"""Every engine finds the same cells, loses nothing when a process is killed, and leaves nobody."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stability.small_maps import cell, easy, recipe, timeless
+from torchmlp.stability.engines import in_process, pool, ray
+from torchmlp.stability.engines.errors import EngineError
+from torchmlp.stability.task import Task, tasks_of
+
+TESTS = Path(__file__).parents[1]
+CELLS = [cell(width=width, lr=lr) for width in (8, 16, 24) for lr in (0.1, 30.0)]
+TASKS = tasks_of(CELLS)
+OWN = recipe(steps=10)
+# What a program outside of pytest trains, as `pool` and `ray` are started: {0} is an engine's name.
+PROGRAM = """
+import json, sys
+from stability.small_maps import cell, easy, recipe, timeless
+from stability.test_engines import TASKS
+from torchmlp.stability.engines import {0}
+if __name__ == "__main__":
+    found = []
+    try:
+        for results in {0}.run(TASKS, {1}, easy(), 2):
+            found += results
+    except KeyboardInterrupt:
+        print("interrupted")
+    except Exception as error:
+        print(type(error).__name__, error)
+    else:
+        print(json.dumps(timeless(found)))
+"""
+
+
+def expected() -> list[dict[str, Any]]:
+    """The cells as this process trains them."""
+    return timeless([r for results in in_process.run(TASKS, OWN, easy()) for r in results])
+
+
+def program(engine: str, own: str, folder: Path) -> subprocess.Popen[str]:
+    """A program that trains by an engine, in a process group of its own."""
+    path = folder / "program.py"
+    path.write_text(PROGRAM.format(engine, own), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(path)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def is_there(process: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be asked for does not."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descendants(of: int) -> set[int]:
+    """The processes that a process has started, and theirs."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found: set[int] = set()
+    while new := {child for child, parent in parents.items() if parent in {of, *found}} - found:
+        found |= new
+    return found
+
+
+def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """What the condition gives, once it holds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it has not come"
+        time.sleep(0.05)
+    return found
+
+
+def makers(folder: Path, count: int = 2) -> list[int]:
+    """The processes that are at work, once there are so many; each has left a file of its name."""
+    until(lambda: len(list(folder.glob("[0-9]*"))) >= count)
+    return [int(path.name) for path in folder.glob("[0-9]*")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    return tmp_path / "made"
+
+
+def collected(found: Iterator[list[Any]]) -> list[Any]:
+    return [result for results in found for result in results]
+
+
+def test_in_process_gives_each_tasks_results() -> None:
+    """One task after the other, as the generator is asked for them."""
+    found = in_process.run([Task((cell(lr=0.1),)), Task((cell(lr=0.2),))], OWN, easy())
+    assert [result.cell.lr for result in next(found)] == [0.1]
+    assert [result.cell.lr for result in next(found)] == [0.2]
+    assert next(found, None) is None
+
+
+@pytest.mark.slow
+def test_the_pool_finds_what_this_process_finds() -> None:
+    """Two processes: the cells are the same to the last bit; no process is left."""
+    before = descendants(os.getpid())
+    found = collected(pool.run(TASKS, OWN, easy(), 2))
+    assert timeless(found) == expected()
+    assert not [p for p in descendants(os.getpid()) - before if is_there(p)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["pool", "ray"])
+def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path, folder: Path) -> None:
+    """SIGKILL in the middle: its task is trained by another process, and all cells are there."""
+    own = f"recipe('KilledOnce', folder={str(folder)!r}, width=16, steps=10)"
+    process = program(engine, own, tmp_path)
+    out, errors = process.communicate(timeout=180)
+    assert errors == ""
+    (killed,) = makers(folder, 1)
+    assert not is_there(killed)
+    done = folder.parent / "done"
+    done.mkdir()
+    (done / "0").touch()  # so that no process kills itself again
+    same = recipe("KilledOnce", folder=str(done), width=16, steps=10)
+    here = collected(in_process.run(TASKS, same, easy()))
+    assert json.loads(out) == timeless(here)
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_every_process_is_given_up(folder: Path) -> None:
+    """After three processes: which cells, and what may be the matter."""
+    own = recipe("AlwaysKilled", folder=str(folder))
+    words = r"width 8, depth 1, batch size 16 was ended from outside 3 times \(SIGKILL\).*fewer"
+    with pytest.raises(EngineError, match=words):
+        collected(pool.run(TASKS[:1], own, easy(), 2))
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["pool", "ray"])
+def test_workers_end_with_a_parent_that_is_killed(
+    engine: str, tmp_path: Path, folder: Path
+) -> None:
+    """kill -9 of the program: no process of its is left, however busy."""
+    process = program(engine, f"recipe('Waits', folder={str(folder)!r})", tmp_path)
+    workers = set(makers(folder)) | descendants(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate()
+    until(lambda: not any(map(is_there, workers)), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["while they train", "while they start"])
+@pytest.mark.parametrize("engine", ["pool", "ray"])
+def test_ctrl_c_is_for_the_caller(engine: str, moment: str, tmp_path: Path, folder: Path) -> None:
+    """A Ctrl-C to all of them: the caller gets KeyboardInterrupt, and nobody says a word."""
+    process = program(engine, f"recipe('Waits', folder={str(folder)!r})", tmp_path)
+    workers = until(lambda: descendants(process.pid))
+    if moment == "while they train":
+        workers = set(makers(folder)) | descendants(process.pid)
+    elif engine == "ray":  # which is not interrupted while its own daemons start
+        workers = until(lambda: len(found := descendants(process.pid)) > 6 and found)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60) == ("interrupted\n", "")
+    until(lambda: not any(map(is_there, workers)), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["pool", "ray"])
+def test_what_a_cell_raises_is_passed_on(engine: str, tmp_path: Path) -> None:
+    """With the cell named, and without a traceback of the worker's."""
+    out, errors = program(engine, "recipe('Fails')", tmp_path).communicate(timeout=180)
+    assert errors == ""
+    assert out.startswith(
+        "CellError width 8, depth 1, batch size 16, rate 0.1, init auto, seed 0: "
+    )
+    assert out.endswith("OSError: the disk is on fire\n")
+
+
+@pytest.mark.slow
+def test_a_pool_that_is_not_asked_on_ends() -> None:
+    """Whoever stops in the middle leaves no process behind."""
+    before = descendants(os.getpid())
+    found = pool.run(TASKS, OWN, easy(), 2)
+    next(found)
+    started = descendants(os.getpid()) - before
+    assert started
+    found.close()  # type: ignore[attr-defined]
+    assert not any(map(is_there, started))
+
+
+@pytest.mark.slow
+def test_workers_have_one_thread_and_the_parent_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OMP_NUM_THREADS is 1 in a worker before anything is imported, and is left as it was here."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    (found,) = collected(
+        pool.run([Task((cell(lr=1e-9),))], recipe("ToldByEnvironment", steps=1), easy(), 1)
+    )
+    assert found.first_loss == 1.0
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.slow
+def test_ray_finds_what_this_process_finds(tmp_path: Path) -> None:
+    """Two workers of a local cluster: the same cells to the last bit, not a word, nobody left."""
+    process = program("ray", "recipe(steps=10)", tmp_path)
+    seen: set[int] = set()
+    while process.poll() is None:
+        seen |= descendants(process.pid)
+        time.sleep(0.2)
+    out, errors = process.communicate()
+    assert errors == ""
+    assert json.loads(out) == expected()
+    assert len(seen) > 2
+    until(lambda: not any(map(is_there, seen)), 30)
+
+
+def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing extra is named with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r'pip install "torchmlp\[ray\]", or take engine pool'):
+        next(ray.run(TASKS, OWN, easy(), 2))

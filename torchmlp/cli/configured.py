@@ -1,0 +1,117 @@
+"""What a command line configures, as those that do something else than fit it take it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from torchmlp.data import Batches
+from torchmlp.health.modules import subject_of
+from torchmlp.health.subject import Subject, read_batches
+from torchmlp.stability.cells import Cell
+from torchmlp.stability.recipe import LEFT_OUT, Recipe
+from torchmlp.stability.samples import Samples
+from torchmlp.training.datamodule import ImageDataModule
+
+HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
+ALL = 10**9  # batches
+
+
+def subject(cli: Any, steps: int) -> Subject:
+    """The run, and its first batches."""
+    module, trainer = cli.model, cli.trainer
+    precision = trainer.strategy.precision_plugin
+    module = precision.convert_module(module).to(trainer.strategy.root_device)
+    pairs = read_batches(_training_batches(cli), None, steps)
+    batches = [precision.convert_input(pair) for pair in pairs]
+    with _length_known(module, steps):
+        configured = module.configure_optimizers()
+    return subject_of(module, batches, configured)
+
+
+def cell(cli: Any) -> Cell:
+    """The run's own place on a map: its first hidden layer's width, its batch size and rate."""
+    arguments = _named(cli, "model").get("init_args") or {}
+    hidden = arguments.get("hidden", ())
+    widths = [hidden] if isinstance(hidden, int) else list(hidden)
+    parts = getattr(cli.model, "parts", None)
+    own = parts()[2] if parts else None
+    optimizer = _optimizer(cli)
+    rate = optimizer["init_args"].get("lr") if optimizer else None
+    if own is not None:
+        rate = own.param_groups[0]["lr"]
+    return Cell(
+        width=widths[0] if widths else 1,
+        depth=max(len(widths), 1),
+        batch_size=getattr(cli.datamodule, "batch_size", 32),
+        lr=float(rate or 0.01),
+        init=str(arguments.get("init", "auto")),
+        seed=int(cli.config[cli.subcommand].seed_everything or 0),
+    )
+
+
+def recipe(cli: Any, steps: int) -> Recipe:
+    """How each combination of a map is trained."""
+    precision = str(cli.trainer.precision)
+    return Recipe(
+        _named(cli, "model"),
+        _optimizer(cli),
+        dtype="float64" if precision.startswith("64") else "float32",
+        steps=steps,
+    )
+
+
+def left_out(cli: Any) -> list[str]:
+    """What the configured run has and a map's cells have not."""
+    arguments = {**_named(cli, "model")["init_args"], **_named(cli, "data")["init_args"]}
+    names = (*LEFT_OUT, "max_shift")
+    found = [f"{name} {arguments[name]:g}" for name in names if arguments.get(name)]
+    schedule = cli.config[cli.subcommand].lr_scheduler if cli.configures_optimizer else None
+    return found + ([schedule.class_path.rpartition(".")[2]] if schedule else [])
+
+
+def samples(cli: Any) -> Samples:
+    """The training data in memory, and what is held out of them."""
+    loader = _training_batches(cli)
+    if isinstance(cli.datamodule, ImageDataModule):
+        held: Any = cli.datamodule.val_dataloader()
+        assert isinstance(loader, Batches)
+        if held:
+            return Samples.of(loader.inputs, loader.targets, held.inputs, held.targets)
+        x, labels = loader.inputs, loader.targets
+    else:
+        x, labels = map(torch.cat, zip(*read_batches(loader, None, ALL), strict=True))
+    is_held = torch.arange(len(x)) % HELD_OUT == 0
+    return Samples.of(x[~is_held], labels[~is_held], x[is_held], labels[is_held])
+
+
+def _training_batches(cli: Any) -> Any:
+    data = cli.datamodule
+    if data is None:
+        return cli.model.train_dataloader()
+    data.prepare_data()
+    data.setup("fit")
+    return data.train_dataloader()
+
+
+def _named(cli: Any, section: str) -> dict[str, Any]:
+    """A class and its arguments, as the configuration names them."""
+    found = cli.config[cli.subcommand][section].as_dict()
+    return {"class_path": found["class_path"], "init_args": found.get("init_args") or {}}
+
+
+def _optimizer(cli: Any) -> dict[str, Any] | None:
+    """The configured one; None where the module brings its own."""
+    return _named(cli, "optimizer") if cli.configures_optimizer else None
+
+
+@contextmanager
+def _length_known(module: Any, steps: int) -> Iterator[None]:
+    """Tells schedulers, which ask the trainer, how long the run will be."""
+    module.trainer = SimpleNamespace(estimated_stepping_batches=steps)
+    try:
+        yield
+    finally:
+        module.trainer = None

@@ -1,0 +1,2 @@
+class EngineError(RuntimeError):
+    """An engine that cannot run, or whose processes are lost again and again; says why."""
