@@ -1,0 +1,103 @@
+"""Does the best learning rate stay where it is as the hidden layer is widened?
+
+    python benchmarks/best_rates.py
+
+784-N-10 on the embedded digits, logistic, Xavier, squared error, plain SGD, B = 64, 200 steps: for
+every width N and rate, a factor of √2 apart, under the standard parametrization and under mup with
+base width 64. All rates and seeds of a width train as one `Population`; the loss is the mean of
+the last twenty steps. The figure is of the best rates.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+from runs import machine, rewrite
+from torch.nn.functional import one_hot
+
+from torchmlp import Population
+from torchmlp.data.batches import Batches
+from torchmlp.data.embedded import read_embedded
+from torchmlp.plots.best_rates import best_rate_figure, best_rates
+from torchmlp.plots.stability_map import save
+from torchmlp.stability.cells import Cell, CellResult
+
+RESULTS = Path(__file__).parent / "results"
+WIDTHS, SEEDS = (64, 128, 256, 512, 1024, 2048), (0, 1)
+LRS = tuple(2 ** (k / 2) for k in range(-18, 1))  # 0.002 to 1
+BATCH_SIZE, STEPS, LAST, BASE = 64, 200, 20, 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """A width's loss at a rate, the mean over the seeds; nan where one broke."""
+
+    parametrization: str
+    width: int
+    lr: float
+    loss: float
+    seeds: int
+    cpu: str
+    cores: int
+    torch: str
+    commit: str
+    date: str
+
+
+def losses_of(width: int, parametrization: str) -> dict[float, float]:
+    """The loss after training, by rate."""
+    digits = read_embedded()
+    runs = list(product(LRS, SEEDS))
+    population = Population(
+        784,
+        [width],
+        10,
+        size=len(runs),
+        activation="sigmoid",
+        init="xavier",
+        loss="mse",
+        lr=[lr for lr, _ in runs],
+        seeds=[seed for _, seed in runs],
+        parametrization=parametrization,
+        base_width=BASE,
+    )
+    batches = Batches(
+        digits.train_images, digits.train_labels, BATCH_SIZE, shuffle=True, drop_last=True
+    )
+    total, step = torch.zeros(len(runs)), 0
+    while step < STEPS:
+        for x, target in batches:
+            losses = population.step(x.flatten(1), one_hot(target, 10).float())
+            step += 1
+            if step > STEPS - LAST:
+                total += losses
+            if step == STEPS:
+                break
+    means = (total / LAST).reshape(len(LRS), len(SEEDS)).mean(1)
+    return dict(zip(LRS, means.tolist(), strict=True))
+
+
+def main() -> None:
+    """Measure, write the table, draw the figure, and say how far the best rate moves."""
+    rows, maps = [], {}
+    for parametrization in ("standard", "mup"):
+        cells = []
+        for width in WIDTHS:
+            for lr, loss in losses_of(width, parametrization).items():
+                cell = Cell(width, 1, BATCH_SIZE, lr, "xavier", 0)
+                cells.append(CellResult(cell, "slow", None, None, loss, None, None, None, 0.0))
+                rows.append(Row(parametrization, width, lr, loss, len(SEEDS), **machine()))
+        maps[parametrization] = cells
+        found = best_rates(cells)
+        moved = max(found.values()) / min(found.values())
+        print(
+            f"{parametrization}: moves by {moved:.3g};",
+            *(f"{w}: {r:.3g}" for w, r in found.items()),
+        )
+    rewrite(RESULTS / "best_rates.csv", rows)
+    save(best_rate_figure(maps), RESULTS, "best_rates")
+
+
+if __name__ == "__main__":
+    main()
