@@ -8,9 +8,12 @@ if TYPE_CHECKING:
     from torchmlp.health import Finding, Report, diagnose
     from torchmlp.health.monitor import HealthMonitor
     from torchmlp.nn import MLP, Dense
+    from torchmlp.stability.coordinates import coordinate_check
+    from torchmlp.stability.finder import find_learning_rate
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
     from torchmlp.training.engine import Engine
+    from torchmlp.training.parametrized import scale_rates
     from torchmlp.training.population import Population
     from torchmlp.training.streams import (
         TrainingState,
@@ -41,14 +44,17 @@ __all__ = [
     "TrainingState",
     "check_gradients",
     "close_enough",
+    "coordinate_check",
     "dense",
     "diagnose",
     "explain_gradients",
+    "find_learning_rate",
     "long_enough",
     "mean_loss",
     "network_loss",
     "no_improvement",
     "reported",
+    "scale_rates",
     "training_states",
     "until",
 ]
@@ -60,9 +66,12 @@ _HOME = {
     "health": ["Finding", "Report", "diagnose"],
     "health.monitor": ["HealthMonitor"],
     "nn": ["MLP", "Dense"],
+    "stability.coordinates": ["coordinate_check"],
+    "stability.finder": ["find_learning_rate"],
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],
     "training.engine": ["Engine"],
+    "training.parametrized": ["scale_rates"],
     "training.population": ["Population"],
     "training.streams": [
         "TrainingState",

@@ -453,7 +453,7 @@ def largest_that_learns(
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 @pytest.mark.parametrize(
-    ("batch_size", "widths"), [(8, (32, 128, 512, 1000)), (64, (32, 128, 512, 1000)), (512, (32,))]
+    ("batch_size", "widths"), [(8, (32, 1000)), (64, (128, 512)), (512, (32,))]
 )
 def test_agrees_with_runs_of_200_steps(
     activation: str, batch_size: int, widths: tuple[int, ...]

@@ -47,8 +47,6 @@ def draw_map(cli: Any, options: MapOptions) -> int:
     own, recipe = configured.cell(cli), configured.recipe(cli, options.steps)
     grid = grid_of(options, own)
     samples = configured.samples(cli)
-    if left_out := configured.left_out(cli):
-        say(f"without {', '.join(left_out)}")
     settings = {**asdict(recipe), "data": getattr(cli.datamodule, "title", "")}
     settings["samples"] = len(samples.inputs)
     try:
@@ -58,7 +56,8 @@ def draw_map(cli: Any, options: MapOptions) -> int:
     with results:
         if results.dropped:
             say(results.dropped)
-        code = _train(results, grid, recipe, samples, options)
+        left_out = ", ".join(configured.left_out(cli))
+        code = _train(results, grid, recipe, samples, options, left_out)
         if code == DONE:
             _report([results.finished[cell] for cell in grid.cells()], own, recipe, results.folder)
     return code
@@ -78,7 +77,12 @@ def grid_of(options: MapOptions, own: Cell) -> Grid:
 
 
 def _train(
-    results: Results, grid: Grid, recipe: Recipe, samples: Samples, options: MapOptions
+    results: Results,
+    grid: Grid,
+    recipe: Recipe,
+    samples: Samples,
+    options: MapOptions,
+    left_out: str,
 ) -> int:
     """Train the cells that are not finished, and keep each that is; the exit code."""
     cells = [cell for cell in grid.cells() if cell not in results.finished]
@@ -89,7 +93,10 @@ def _train(
     memory = int(options.memory * 1e9) if options.memory else available_memory() // 2
     tasks = split(tasks_of(cells), recipe, samples, memory=memory, workers=options.workers)
     recipe.module(cells[0])  # refuses what no map can be drawn of
-    say(plan(tasks, recipe, samples, workers=options.workers))
+    say(
+        plan(tasks, recipe, samples, workers=options.workers)
+        + f", without {left_out}" * bool(left_out)
+    )
     finished = ENGINES[options.engine](tasks, recipe, samples, options.workers)
     try:
         for some in _shown(finished, tasks, recipe, samples):

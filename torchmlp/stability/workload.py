@@ -23,7 +23,12 @@ TRIALS = 16  # of changes that are tried side by side, each with its own copy
 # Arrays of samples × features in float64 that the probes of a diagnosis hold at a time.
 PROBES = 6
 BUFFERS = 3  # z, a and delta of a layer
-SICK = 0.5  # share of a map's cells whose cause is looked for
+# Of the default map on two cores: a step by autograd takes as long as so many multiplications,
+# whatever the network, and so many for each parameter; so many steps are tried at most.
+WORK_OF_CALLS = 7e7
+WORK_OF_A_PARAMETER = 500
+STEPS_TRIED = 8000
+SICK = 0.4  # share of a map's cells whose cause is looked for
 PARTS = 4  # of a worker's fair share of the work, that a task is at most
 
 
@@ -57,10 +62,13 @@ def memory_of(task: Task, recipe: Recipe, samples: Samples) -> int:
 def work_of(task: Task, recipe: Recipe, samples: Samples) -> float:
     """Multiplications that a task takes, training and diagnosis, or their worth in time."""
     cell = task.cells[0]
-    products = 3.0 * samples.rows(cell) * _parameters(cell, samples)
-    products *= recipe.torch_dtype.itemsize / torch.float32.itemsize
-    by_autograd = recipe.steps * (products + WORK_OF_A_CALL * (2 * cell.depth + 4))
-    diagnosis = by_autograd + min(TRIALS * by_autograd, WORK_OF_ALL)
+    count = _parameters(cell, samples)
+    wide = recipe.torch_dtype.itemsize / torch.float32.itemsize
+    products = wide * 3 * samples.rows(cell) * count
+    by_autograd = products + wide * WORK_OF_A_PARAMETER * count + WORK_OF_CALLS
+    # As torchmlp.health.trials counts.
+    tried = min(WORK_OF_ALL / (products + WORK_OF_A_CALL * (2 * cell.depth + 4)), STEPS_TRIED)
+    diagnosis = (recipe.steps + tried) * by_autograd
     return len(task.cells) * (recipe.steps * products + SICK * diagnosis)
 
 

@@ -104,11 +104,11 @@ def is_native(population: Population) -> bool:
 def test_each_network_is_trained_by_itself(
     activation: str, loss_case: str, dtype: torch.dtype, way: bool
 ) -> None:
-    """After thirty steps of one batch each, every network is what autograd makes of it alone, for
+    """After ten steps of one batch each, every network is what autograd makes of it alone, for
     every activation and loss."""
     torch.manual_seed(3)
     apart = Apart(loss=loss_case.split("-", maxsplit=1)[0], activation=activation, dtype=dtype)
-    for x, target in batches(30, loss_case, dtype=dtype):
+    for x, target in batches(10, loss_case, dtype=dtype):
         apart.step(x, target)
     apart.assert_same()
     assert is_native(apart.population) == (way and has_native_form([activation], loss_case))
@@ -118,11 +118,11 @@ def test_each_network_is_trained_by_itself(
 @every_dtype
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_the_settings_of_sgd(settings: dict[str, Any], dtype: torch.dtype, way: bool) -> None:
-    """Momentum, Nesterov's and weight decay are torch.optim.SGD's, after a hundred steps."""
+    """Momentum, Nesterov's and weight decay are torch.optim.SGD's, after thirty steps."""
     del way
     torch.manual_seed(1)
     apart = Apart(activation="tanh", dtype=dtype, **settings)
-    for x, target in batches(100, dtype=dtype):
+    for x, target in batches(30, dtype=dtype):
         apart.step(x, target)
     apart.assert_same()
 

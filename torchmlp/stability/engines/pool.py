@@ -46,7 +46,8 @@ def run(
         while waiting or crew:
             while waiting and len(crew) < cores(workers):
                 worker = _Worker(shared)
-                crew[worker.pipe] = worker
+                crew[worker.pipe] = worker  # first: a Ctrl-C that came meanwhile ends it too
+                worker.start()
                 worker.give(*waiting.popleft())
             for pipe in connection.wait(list(crew)):
                 worker = crew[pipe]
@@ -87,12 +88,14 @@ class _Worker:
 
     def __init__(self, shared: bytes) -> None:
         context = get_context("spawn")  # torch's threads do not survive a fork
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, shared), daemon=True)
+        self.pipe, self.theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(self.theirs, shared), daemon=True)
+
+    def start(self) -> None:
         resource_tracker.ensure_running()  # which unblocks the signals that are blocked below
         with _as_a_worker_starts():
             self.process.start()
-        theirs.close()  # so that its end is the pipe's
+        self.theirs.close()  # so that its end is the pipe's
 
     def give(self, task: Task, tried: int) -> None:
         self.task, self.tried = task, tried
@@ -109,8 +112,9 @@ class _Worker:
         return found
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.join()
+        if self.process.pid:
+            self.process.kill()
+            self.process.join()
         self.pipe.close()
 
 
