@@ -73,7 +73,7 @@ class Case:
         os.environ.pop("TORCHMLP_NATIVE")
         if before is not None:
             os.environ["TORCHMLP_NATIVE"] = before
-        if own.how.startswith("C++") != native:
+        if own.is_native != native:
             raise RuntimeError(f"the step is taken otherwise: {own.how}")
         return lambda: own.step(self.x, self.target), lambda: own._stack.parameters  # noqa: SLF001  to be compared
 

@@ -246,6 +246,11 @@ class NotFinite:
     at: float | None = None
     limit: float | None = None
 
+    def __str__(self) -> str:
+        where = "" if self.layer is None else f" of layer {self.layer}"
+        by = f", made by {self.function}" if self.function else ""
+        return f"the first {self.value} is in {self.quantity}{where} at step {self.step}{by}"
+
 
 @dataclass
 class Trial:

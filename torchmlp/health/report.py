@@ -156,12 +156,7 @@ def _told(finding: Finding) -> list[str]:
 
 
 def _broke(record: Record) -> list[str]:
-    broken = record.not_finite
-    if broken is None:
-        return []
-    where = "" if broken.layer is None else f" of layer {broken.layer}"
-    by = f", made by {broken.function}" if broken.function else ""
-    return [f"the first {broken.value} is in {broken.quantity}{where} at step {broken.step}{by}"]
+    return [] if record.not_finite is None else [str(record.not_finite)]
 
 
 def _metric(record: Record) -> str:

@@ -176,8 +176,4 @@ class RateRuns:
 def _words(subject: Subject, batch: Batch, step: int) -> str:
     """The first value that is not finite; "" where it is not found again."""
     found = locate(subject, batch, step)
-    if found is None:
-        return ""
-    where = "" if found.layer is None else f" of layer {found.layer}"
-    by = f", made by {found.function}" if found.function else ""
-    return f"the first {found.value} is in {found.quantity}{where} at step {step}{by}"
+    return "" if found is None else str(found)

@@ -88,7 +88,7 @@ def _losses(
             x, labels = (torch.stack(part) for part in zip(*own, strict=True))
         target = target_of(labels, population.loss, like.shape[1], like.dtype)
         losses = population.step(x.flatten(labels.ndim), target)
-        if not population.how.startswith("C++"):
+        if not population.is_native:
             return
         yield losses
         if bool(population.frozen.all()):

@@ -24,10 +24,14 @@ class BatchedStep:
         activations: of the layers.
         loss: "cross_entropy", "mse" or "bce".
         rows: B.
+        reason: why the step is not taken in C++.
     """
 
-    def __init__(self, stack: Stack, activations: Sequence[str], loss: str, rows: int) -> None:
-        self.stack, self.loss, self.rows = stack, loss, rows
+    def __init__(
+        self, stack: Stack, activations: Sequence[str], loss: str, rows: int, reason: str
+    ) -> None:
+        self.stack, self.loss = stack, loss
+        self.how = f"torch's batched products ({reason})"
         self.phi = [in_place(name) for name in activations]
         biases = stack.parameters[1::2]
         self.z = [b.new_empty(len(b), rows, b.shape[1]) for b in biases]

@@ -56,6 +56,7 @@ class NativeSteps:
         # Of fewer networks than threads, all threads share each one's samples.
         together = size < threads
         self.threads = 1 if together else threads
+        self.how = f"C++, {self.threads} network{'s' * (self.threads > 1)} at a time"
         self.kept = [
             NativeStep(
                 compiled,

@@ -62,7 +62,6 @@ class Population:
         weights: (N, fan_out, fan_in) of each layer, live.
         biases: (N, fan_out) of each layer, live.
         frozen: (N,), whether a network's loss has not been finite.
-        how: how the last step was taken.
 
     Raises:
         ValueError: a size below 1, rates or seeds of another number, a rate or momentum below 0 or
@@ -112,7 +111,7 @@ class Population:
                 raise ValueError(f"Population: expected {name} of at least 0, got {number}")
         if nesterov and not momentum:
             raise ValueError("Population: nesterov looks ahead by momentum, expected one above 0")
-        self.size, self.loss, self.how = size, loss, "no step taken yet"
+        self.size, self.loss = size, loss
         self._sgd: dict[str, Any] = {
             "momentum": momentum,
             "nesterov": nesterov,
@@ -139,6 +138,7 @@ class Population:
         for own, value in zip(parameters_of(self._first), self._stack.parameters, strict=True):
             own.data = value[0]  # the engine's buffers are made for it
         self._steps: dict[Any, BatchedStep | NativeSteps] = {}
+        self._last: BatchedStep | NativeSteps | None = None
         self.lr = lr
 
     def _drawn(self, seeds: Sequence[int] | None, i: int) -> MLP:
@@ -157,6 +157,16 @@ class Population:
     def biases(self) -> list[Tensor]:
         """Of each layer, first to last: (N, fan_out)."""
         return self._stack.parameters[1::2]
+
+    @property
+    def how(self) -> str:
+        """How the last step was taken, and why not in C++ where it was not."""
+        return self._last.how if self._last else "no step taken yet"
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the last step was taken in C++."""
+        return isinstance(self._last, NativeSteps)
 
     @property
     def lr(self) -> Tensor:
@@ -204,6 +214,7 @@ class Population:
         if (descents := self._descents.get(rows)) is None:
             descents = self._descents[rows] = self._descents_for(rows)
         step.take(*self._each(x, target), descents, self.frozen, self._losses)
+        self._last = step
         return self._losses.clone()
 
     def _check(self, x: Tensor, target: Tensor) -> None:
@@ -253,13 +264,10 @@ class Population:
         reason = why_not_native(workspace, target, self.loss)
         try:
             if not reason:
-                step = NativeSteps(library.load(), self._stack, self._first, self.loss, rows)
-                self.how = f"C++, {step.threads} networks at a time"
-                return step
+                return NativeSteps(library.load(), self._stack, self._first, self.loss, rows)
         except library.NoNativeStepError as error:
             reason = str(error)
-        self.how = f"torch's batched products ({reason})"
-        return BatchedStep(self._stack, self._first.activations, self.loss, rows)
+        return BatchedStep(self._stack, self._first.activations, self.loss, rows, reason)
 
     def _descents_for(self, rows: int) -> list[Descent]:
         factors = [
