@@ -9,7 +9,7 @@ import pytest
 from stability.made import cell, result
 
 from torchmlp.plots.best_rates import best_rate_figure, best_rates
-from torchmlp.plots.stability_map import save
+from torchmlp.plots.saved import save
 from torchmlp.stability.cells import CellResult
 
 WIDTHS = (64, 256, 1024)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from stability.small_maps import cell, easy, recipe, timeless
-from torchmlp.stability.engines import in_process, pool, ray
+from torchmlp.stability.engines import pool, ray
 from torchmlp.stability.engines.errors import EngineError
-from torchmlp.stability.task import Task, tasks_of
+from torchmlp.stability.task import Task, run_task, tasks_of
 
 TESTS = Path(__file__).parents[1]
 CELLS = [cell(width=width, lr=lr) for width in (8, 16, 24) for lr in (0.1, 30.0)]
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 def expected() -> list[dict[str, Any]]:
     """The cells as this process trains them."""
-    return timeless([r for results in in_process.run(TASKS, OWN, easy()) for r in results])
+    return timeless([result for task in TASKS for result in run_task(task, OWN, easy())])
 
 
 def program(engine: str, own: str, folder: Path) -> subprocess.Popen[str]:
@@ -110,14 +110,6 @@ def collected(found: Iterator[list[Any]]) -> list[Any]:
     return [result for results in found for result in results]
 
 
-def test_in_process_gives_each_tasks_results() -> None:
-    """One task after the other, as the generator is asked for them."""
-    found = in_process.run([Task((cell(lr=0.1),)), Task((cell(lr=0.2),))], OWN, easy())
-    assert [result.cell.lr for result in next(found)] == [0.1]
-    assert [result.cell.lr for result in next(found)] == [0.2]
-    assert next(found, None) is None
-
-
 @pytest.mark.slow
 def test_the_pool_finds_what_this_process_finds() -> None:
     """Two processes: the cells are the same to the last bit; no process is left."""
@@ -140,7 +132,7 @@ def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path, folder: Path
     done.mkdir()
     (done / "0").touch()  # so that no process kills itself again
     same = recipe("KilledOnce", folder=str(done), width=16, steps=10)
-    here = collected(in_process.run(TASKS, same, easy()))
+    here = [result for task in TASKS for result in run_task(task, same, easy())]
     # Of a process that is lost Ray says a word of its own, before.
     assert json.loads(out.splitlines()[-1]) == timeless(here)
 

@@ -299,7 +299,7 @@ def test_leaves_all_as_it_was(make: Callable[[], Parts]) -> None:
     optimizer.step()
     before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     modes = [module.training for module in model.modules()]
-    state, drawn = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    state, drawn = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002  the global generator
     found = find_learning_rate(model, loss, optimizer, data)
     assert found.largest is not None
     after = model.state_dict(), optimizer.state_dict()
@@ -308,7 +308,7 @@ def test_leaves_all_as_it_was(make: Callable[[], Parts]) -> None:
     assert all(bool((p.grad == 1).all()) for p in model.parameters() if p.grad is not None)
     assert all(p.grad is not None for p in model.parameters())
     assert torch.equal(state, torch.get_rng_state())
-    assert drawn == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    assert drawn == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002  the global generator
     assert find_learning_rate(model, loss, optimizer, data) == found
 
 

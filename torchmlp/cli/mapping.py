@@ -17,7 +17,8 @@ from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
 from torchmlp.plots.rate_curve import rate_figure
-from torchmlp.plots.stability_map import map_figure, save
+from torchmlp.plots.saved import save
+from torchmlp.plots.stability_map import map_figure
 from torchmlp.stability.advice import advice
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.engines import pool, ray
@@ -120,13 +121,12 @@ def _shown(
     finished: Iterator[list[CellResult]], tasks: list[Task], recipe: Recipe, samples: Samples
 ) -> Iterator[list[CellResult]]:
     """The same, with how far it is and how long it will take: a bar, or lines where none fits."""
-    total = sum(work_of(task, recipe, samples) for task in tasks)
-    cells = sum(len(task.cells) for task in tasks)
     work = {
         cell: work_of(task, recipe, samples) / len(task.cells)
         for task in tasks
         for cell in task.cells
     }
+    total, cells = sum(work.values()), len(work)
     console = Console()
     began, done, count, lines = time.monotonic(), 0.0, 0, 0
     bar = Progress(

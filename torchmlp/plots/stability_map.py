@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,7 +13,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from torchmlp.plots.formats import short
-from torchmlp.plots.svg import settings
 from torchmlp.plots.theme import LIGHT
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.frontier import Column, Frontier, columns, frontier
@@ -44,7 +41,6 @@ PLOT = (0.105, 0.12, 0.63, 0.77)  # left, bottom, width and height, shares of th
 TEXT = 10.0  # points
 SLIM = 0.62  # a letter's width over its height
 SMALLEST = 6.5  # points; terser marks rather than smaller ones
-DPI = 150
 
 
 class _Edges:
@@ -273,18 +269,3 @@ def _draw_limits(
             linestyle=(0, (4, 2)), path_effects=halo, zorder=5,
         )  # fmt: skip
     return lines
-
-
-def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write the figure as PNG and SVG; the files.
-
-    Raises:
-        OSError: a folder that cannot be written.
-    """
-    paths = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
-    with settings(), mpl.rc_context({"svg.hashsalt": stem}):
-        for path in paths:
-            # Without a date the same map is the same file.
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=DPI, facecolor="#ffffff", metadata=metadata)
-    return paths
