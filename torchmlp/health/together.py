@@ -17,7 +17,7 @@ from torchmlp.health.scoring import Scoring
 from torchmlp.health.subject import Batch, Start, StepSubject, Subject
 from torchmlp.health.trials import NO_CHANGE, Changed, attempt, steps_of, trial_of
 from torchmlp.kernels.losses import LOSSES
-from torchmlp.training.engine.descent import is_fusible
+from torchmlp.training.engine.structure import is_fusible
 from torchmlp.training.population import Population
 
 MOST_PARAMETERS = 2_000_000  # of a network: beyond, side by side is no faster and takes memory

@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmlp.training.engine.descent import (
-    Descent,
-    Descents,
-    gradient_only,
-    is_fusible,
-    sgd_descent,
-)
+from torchmlp.training.engine.descent import Descent, Descents, gradient_only, sgd_descent
+from torchmlp.training.engine.structure import is_fusible
 
 
 def rates(low: float = 0.0, high: float = 1.0) -> st.SearchStrategy[float]:
@@ -115,8 +110,6 @@ def test_slots_change_only_with_their_causes() -> None:
         assert descents.settings[0][0] == lr
     assert descents.generation == generation
     causes: list[Any] = [
-        lambda: weight.requires_grad_(False),
-        lambda: weight.requires_grad_(True),
         lambda: optimizer.load_state_dict(deepcopy(optimizer.state_dict())),
         lambda: optimizer.state.pop(weight),
     ]

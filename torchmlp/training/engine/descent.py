@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
-from torch.optim import optimizer as hooks_of_all
+from torch.optim import Optimizer
+
+from torchmlp.training.engine.places import why_not_in_memory
 
 # The settings of torch.optim.SGD that a step reads, in the order `sgd_descent` takes them.
 _settings_of = itemgetter("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
@@ -99,12 +100,13 @@ class Descents:
     """The optimizer seen from a step: where each δᵀ a goes, and with which coefficients.
 
     The state is the optimizer's own, `momentum_buffer` or `grad`: its state_dict, and a later step
-    of its own, find what they would have left there.
+    of its own, find what they would have left there. Made anew where parameters, parameter groups
+    or memory have changed.
 
     Args:
         optimizer: any; of an `SGD` the step is computed here, others find gradients.
         parameters: those that a step can train, in its order.
-        is_fused: whether to compute the optimizer's step here; see `is_fusible`.
+        is_fused: whether to compute the optimizer's step here; see `structure.is_fusible`.
     """
 
     def __init__(
@@ -116,50 +118,60 @@ class Descents:
         self.lowest = 0  # the place, among the parameters, of the first that is trained
         self.settings: list[tuple[Any, ...]] = []  # of each parameter group, as numbers
         self._read: list[tuple[Any, ...]] = []  # the same, as they stood there
-        self._present = [p for p in parameters if p is not None]
-        self._trained: list[bool] = []
-        self._members: list[int] = []  # of each parameter group, how many
+        self._has_tensors = False  # for rates
+        self._is_starting = True  # whether slots will be others at the next step
         self._kinds: list[tuple[int, bool]] = []  # (parameter group, first) of each descent
         self._velocities: list[tuple[Tensor, Tensor]] = []  # (parameter, velocity)
         self._new: list[tuple[Tensor, Tensor]] = []  # those that the optimizer has not got yet
-        self._is_starting = False
+        self._group_of = {
+            p: index for index, group in enumerate(optimizer.param_groups) for p in group["params"]
+        }
 
-    def look(self, *, has_moved: bool = False) -> None:
-        """Bring `settings` and `slots` up to date.
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters, and what their δᵀ a are added to."""
+        own = [p for p in self.parameters if p is not None]
+        if not self.is_fused:
+            return own + [slot.into for slot in self.slots if slot is not None]
+        return own + [into for _, into in self._velocities]
 
-        The slots change after a first step, with a state that was loaded or cleared, a parameter
-        that was frozen or got a group, a momentum that was none.
+    def look(self) -> bool:
+        """Bring `settings` and `slots` up to date; whether `slots` have changed.
 
-        Args:
-            has_moved: whether a parameter's memory is another than it was.
+        The slots change after a first step, with a state that was loaded or cleared, and with a
+        momentum that was none.
+
+        Raises:
+            ValueError: a velocity of another shape than its parameter's; nothing has been changed
+                then.
         """
-        optimizer = self.optimizer
-        trained = [p.requires_grad for p in self._present]
-        members = [len(group["params"]) for group in optimizer.param_groups]
-        is_same = (
-            not has_moved
-            and trained == self._trained
-            and members == self._members
-            and not self._is_starting
-            and all(_velocity(optimizer, p) is into for p, into in self._velocities)
-        )
+        has_changed = self._is_starting
+        for p, into in self._velocities:
+            has_changed = has_changed or _velocity(self.optimizer, p) is not into
         if self.is_fused:
-            is_same = self._look_at_settings() and is_same
-        if not is_same:
-            self._trained, self._members = trained, members
+            has_changed = not self._look_at_settings() or has_changed
+        if has_changed:
             self._assign()
         if not self.is_fused:
             for slot in self.slots:
                 if slot is not None and slot.value.grad is not slot.into:
                     slot.value.grad = slot.into
+        return has_changed
+
+    def release(self) -> None:
+        """Take back the gradients' buffers: the optimizer would go on taking them for gradients."""
+        for slot in self.slots:
+            if slot is not None and slot.value.grad is slot.into:
+                slot.value.grad = None
 
     def _look_at_settings(self) -> bool:
         """Whether those that have a velocity are those that had one."""
         read = [_settings_of(group) for group in self.optimizer.param_groups]
         # A rate that is a tensor is the same one after a scheduler has written into it.
-        if read == self._read and not any(isinstance(values[0], Tensor) for values in read):
+        if read == self._read and not self._has_tensors:
             return True
         before, self._read = self.settings, read
+        self._has_tensors = any(isinstance(rate, Tensor) for rate, *_ in read)
         self.settings = [(*map(float, values[:4]), *values[4:]) for values in read]
         return _has_velocity(self.settings) == _has_velocity(before)
 
@@ -180,49 +192,32 @@ class Descents:
         self._new = []
 
     def _assign(self) -> None:
-        group_of = {
-            p: index
-            for index, group in enumerate(self.optimizer.param_groups)
-            for p in group["params"]
-        }
-        before = self.slots or [None] * len(self.parameters)
-        self._kinds, self.slots, self._is_starting = [], [], False
-        self._velocities, self._new = [], []
+        kinds: list[tuple[int, bool]] = []
+        slots: list[Slot | None] = []
+        velocities: list[tuple[Tensor, Tensor]] = []
+        new: list[tuple[Tensor, Tensor]] = []
+        for p in self.parameters:
+            if p is None or not p.requires_grad or p not in self._group_of:
+                slots.append(None)
+                continue
+            if not self.is_fused:
+                slots.append(Slot(p, torch.zeros_like(p, requires_grad=False), 0))
+                continue
+            into, kind = p.detach(), (self._group_of[p], False)
+            if _has_velocity(self.settings[kind[0] :][:1]) == [True]:
+                known = _velocity(self.optimizer, p)
+                into, kind = _velocity_like(into, known), (kind[0], known is None)
+                if into is not known:
+                    new.append((p, into))
+                velocities.append((p, into))
+            if kind not in kinds:
+                kinds.append(kind)
+            slots.append(Slot(p, into, kinds.index(kind)))
+        self._kinds, self.slots, self._velocities, self._new = kinds, slots, velocities, new
+        self._is_starting = any(first for _, first in kinds)
         self.generation += 1
-        for p, slot in zip(self.parameters, before, strict=True):
-            if p is None or not p.requires_grad or p not in group_of:
-                self.slots.append(None)
-                if p is not None and slot is not None and p.grad is slot.into:
-                    p.grad = None  # the optimizer would go on taking it for a gradient
-            elif self.is_fused:
-                self.slots.append(self._fused(p, group_of[p]))
-            else:
-                known = p.grad is not None and p.grad.is_contiguous()
-                buffer = p.grad if known else torch.zeros_like(p, requires_grad=False)
-                assert buffer is not None
-                self.slots.append(Slot(p, buffer, 0))
-        trained = (k for k, slot in enumerate(self.slots) if slot is not None)
+        trained = (k for k, slot in enumerate(slots) if slot is not None)
         self.lowest = next(trained, 0)
-
-    def _fused(self, p: Tensor, index: int) -> Slot:
-        into, first = p.detach(), False
-        if _has_velocity(self.settings[index : index + 1]) == [True]:
-            known = _velocity(self.optimizer, p)
-            first = known is None
-            self._is_starting = self._is_starting or first
-            if known is None:
-                into = torch.zeros_like(into)
-            elif _lies_like(known, into):
-                into = known
-            else:  # the parameter's dtype was changed, or the state comes from elsewhere
-                into = torch.empty_like(into).copy_(known)
-            if into is not known:
-                self._new.append((p, into))
-            self._velocities.append((p, into))
-        kind = (index, first)
-        if kind not in self._kinds:
-            self._kinds.append(kind)
-        return Slot(p, into, self._kinds.index(kind))
 
 
 def _velocity(optimizer: Optimizer, p: Tensor) -> Tensor | None:
@@ -230,22 +225,26 @@ def _velocity(optimizer: Optimizer, p: Tensor) -> Tensor | None:
     return velocity
 
 
-def _lies_like(velocity: Tensor, p: Tensor) -> bool:
-    """Whether one address and one shape tell where the elements of either are."""
-    is_alike = (velocity.shape, velocity.dtype, velocity.device) == (p.shape, p.dtype, p.device)
-    return is_alike and (velocity.is_contiguous() or not p.is_contiguous())
+def _velocity_like(p: Tensor, known: Tensor | None) -> Tensor:
+    """The velocity itself where it lies as its parameter does; else a new one, of its elements.
+
+    Raises:
+        ValueError: it has another shape, or no memory.
+    """
+    if known is None:
+        return torch.zeros_like(p)
+    reason = "" if known.shape == p.shape else f"has shape {tuple(known.shape)}"
+    if reason := reason or why_not_in_memory(known):
+        raise ValueError(
+            f"Engine.step: the optimizer's momentum_buffer of a parameter of shape "
+            f"{tuple(p.shape)} {reason}; load a state that fits, or clear optimizer.state"
+        )
+    is_alike = (known.dtype, known.device, known.is_neg()) == (p.dtype, p.device, False)
+    if is_alike and (known.is_contiguous() or not p.is_contiguous()):
+        return known
+    # The parameter's dtype was changed, or the state comes from elsewhere.
+    return torch.empty_like(p).copy_(known)
 
 
 def _has_velocity(settings: Sequence[tuple[Any, ...]]) -> list[bool]:
     return [bool(momentum != 0) for _, momentum, *_ in settings]
-
-
-def is_fusible(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimizer is `sgd_descent` and nothing else."""
-    hooks = (
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-        hooks_of_all._global_optimizer_pre_hooks,
-        hooks_of_all._global_optimizer_post_hooks,
-    )
-    return type(optimizer) is SGD and not any(hooks)

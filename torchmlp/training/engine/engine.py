@@ -1,27 +1,30 @@
 """Training steps of an MLP without autograd."""
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torchmlp.autograd.dense import check_dense
-from torchmlp.kernels.losses import LOSSES, check_target
-from torchmlp.kernels.names import find
-from torchmlp.nn.dense import Dense
+from torchmlp.kernels.losses import check_target
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library, native
-from torchmlp.training.engine.descent import Descent, Descents, is_fusible
+from torchmlp.training.engine.descent import Descent, Descents
 from torchmlp.training.engine.graph import GraphStep
+from torchmlp.training.engine.places import borrow_batch, storages, why_not_in_memory
+from torchmlp.training.engine.structure import is_fusible, structure, why_not
 from torchmlp.training.engine.torch_step import TorchStep
+from torchmlp.training.engine.watch import Expectation, Kind, Watch
 from torchmlp.training.engine.workspace import LayerBuffers, Workspace
 
+if TYPE_CHECKING:
+    import ctypes
+
 Step = TorchStep | native.NativeStep | GraphStep
+_SETTINGS = ("model", "loss", "optimizer", "native", "only_finite")
 BATCH_SIZES = 8  # whose buffers are kept; a run has two, the batch and the epoch's last
 
 
@@ -46,8 +49,13 @@ class Engine:
     Raises:
         ValueError: a model, loss or optimizer whose step is not this one (see `why_not`).
 
+    What happens to the model or the optimizer between two steps, parameters or layers replaced,
+    moved, cast or frozen, another activation, groups added, holds from the next step on; where that
+    has no step without autograd (hooks, tied weights, a forward of one's own), it raises. Steps
+    that several threads take wait for each other.
+
     Autocast is not looked at: a step is computed in the parameters' dtype. The C++ step takes
-    subnormal numbers for 0. Hooks are looked for once, here.
+    subnormal numbers for 0.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -67,23 +75,22 @@ class Engine:
         native: bool | None = None,
         only_finite: bool = False,
     ) -> None:
-        if reason := why_not(model, loss, optimizer):
-            raise ValueError(f"Engine: {reason}")
         self.model, self.loss, self.optimizer, self.native = model, loss, optimizer, native
         self.only_finite = only_finite
+        self._lock = RLock()
         self._last: _Bound | None = None
-        pairs = zip(model.weights, model.biases, strict=True)
-        self._parameters = [p for pair in pairs for p in pair]
-        self._present = [p for p in self._parameters if p is not None]
-        on_gpu = self._present[0].is_cuda
-        is_fused = is_fusible(optimizer) and not on_gpu
-        self._descents = Descents(optimizer, self._parameters, is_fused=is_fused)
         self._steps: dict[Any, _Bound] = {}
-        self._places: list[int] = []
+        self._descents: Descents
+        self._compiled: ctypes.CDLL | None = None  # once a step was taken with it
+        self._adopt("Engine")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has: buffers are made anew, over its own parameters."""
-        return {**self.__dict__, "_steps": {}, "_places": [], "_last": None}
+        """What a copy is made of; it finds its own model's memory."""
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the copy."""
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def how(self) -> str:
@@ -132,28 +139,53 @@ class Engine:
                 "Engine.step: expected an input and a target without requires_grad, for no "
                 "gradient reaches them; detach them, or train with autograd"
             )
-        model, descents = self.model, self._descents
-        places = [p.data_ptr() for p in self._present]
-        has_moved = places != self._places  # or was cast to another dtype
-        if has_moved:
-            self._steps.clear()
-            self._places = places
-        descents.look(has_moved=has_moved)
-        rates = (model.dropout, model.input_dropout) if model.training else None
-        batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
-        key = (*batch, rates, descents.lowest, torch.get_num_threads())
-        bound = self._steps.pop(key, None) or self._bind(x, target)
-        self._steps[key] = bound  # the last one used is the last one given up
-        loss = bound.take(x, target, descents)
-        self._last = bound
-        if self.only_finite and not loss.is_cuda and not math.isfinite(loss):
+        with self._lock:
+            if self._watch.has_changed():
+                self._adopt("Engine.step")
+            model, descents = self.model, self._descents
+            if descents.look():
+                self._look_out()
+            rates = (model.dropout, model.input_dropout) if model.training else None
+            batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
+            kinds = (x.__class__, target.__class__)
+            key = (*batch, *kinds, rates, descents.lowest, native.threads())
+            bound = self._steps.pop(key, None) or self._bind(x, target)
+            self._steps[key] = bound  # the last one used is the last one given up
+            loss = bound.take(x, target, descents)
+            self._last = bound
+            if self.only_finite and not loss.is_cuda and not math.isfinite(loss):
+                return loss
+            if descents.is_fused:
+                descents.keep()
+                self.optimizer._opt_called = True  # type: ignore[attr-defined]
+            else:
+                self.optimizer.step()
             return loss
-        if descents.is_fused:
-            descents.keep()
-            self.optimizer._opt_called = True  # type: ignore[attr-defined]
-        else:
-            self.optimizer.step()
-        return loss
+
+    def _adopt(self, where: str) -> None:
+        """Take the model and the optimizer as they are now.
+
+        Raises:
+            ValueError: they have no step without autograd; nothing has been changed then.
+        """
+        model, optimizer = self.model, self.optimizer
+        if reason := why_not(model, self.loss, optimizer):
+            raise ValueError(f"{where}: {reason}")
+        if self._steps:
+            self._descents.release()
+        self._steps.clear()
+        parameters = [p for pair in zip(model.weights, model.biases, strict=True) for p in pair]
+        on_gpu = model.weights[0].is_cuda
+        is_fused = is_fusible(optimizer) and not on_gpu
+        self._descents = Descents(optimizer, parameters, is_fused=is_fused)
+        self._look_out()
+
+    def _look_out(self) -> None:
+        """From here on, for changes of what is there now."""
+        own = vars(self)
+        expected = [Expectation(Kind.ITEM, own, name, own[name]) for name in _SETTINGS]
+        expected += structure(self.model, self.optimizer)
+        self._watch = Watch(expected, self._descents.tensors, self._compiled)
 
     def _bind(self, x: Tensor, target: Tensor) -> "_Bound":
         """Compare the arguments with the model, and allocate what their step needs."""
@@ -163,7 +195,13 @@ class Engine:
         shape = torch.Size((len(x), x.shape[1:].numel())) if is_pixels else x.shape
         like = x.new_empty(0, dtype=weights[0].dtype) if is_pixels else x
         check_dense(shape, like, weights[0], biases[0], model.activations[0], "Engine.step")
-        check_target(torch.Size((*shape[:-1], model.out_features)), target, self.loss)
+        check_target(torch.Size((*shape[:-1], len(weights[-1]))), target, self.loss)
+        for tensor in (x, target):
+            if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+                raise ValueError(
+                    f"Engine.step: expected plain tensors, got a {type(tensor).__name__}; train "
+                    f"with autograd"
+                )
         if target.device != x.device:
             raise ValueError(
                 f"Engine.step: expected one device, got input on {x.device} and target on "
@@ -173,9 +211,11 @@ class Engine:
             del self._steps[next(iter(self._steps))]
         rows = shape[:-1].numel()
         workspace = Workspace(model, rows, self._descents.lowest // 2, is_pixels=is_pixels)
+        if reason := why_not_in_memory(workspace.ones):  # a mode that makes others of all tensors
+            raise ValueError(f"Engine.step: a tensor that is made here {reason}; step outside")
         step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
-        return _Bound(step, how, (rows, model.in_features), target_row)
+        return _Bound(step, how, workspace, target_row)
 
     def _step_for(self, workspace: Workspace, target: Tensor) -> tuple[Step, str]:
         if workspace.ones.is_cuda:
@@ -185,8 +225,11 @@ class Engine:
             reason = native.why_not_native(workspace, target, self.loss)
             try:
                 if not reason:
+                    if self._compiled is None:
+                        self._compiled = library.load()
+                        self._look_out()
                     step = native.NativeStep(
-                        library.load(), workspace, self.loss, only_finite=self.only_finite
+                        self._compiled, workspace, self.loss, only_finite=self.only_finite
                     )
                     threads = step.step.threads
                     return step, f"C++, {threads} thread{'s' if threads > 1 else ''}"
@@ -201,78 +244,28 @@ class Engine:
 class _Bound:
     """A step and what it was last told of the optimizer."""
 
-    def __init__(
-        self, step: Step, how: str, shape: tuple[int, int], target_row: torch.Size
-    ) -> None:
-        self.step, self.how, self.shape = step, how, shape
-        self.target_shape = (shape[0], *target_row)
+    def __init__(self, step: Step, how: str, workspace: Workspace, target_row: torch.Size) -> None:
+        self.step, self.how, self.workspace = step, how, workspace
+        self.shape = (workspace.rows, workspace.layers[0].weight.shape[1])
+        self.target_shape = (workspace.rows, *target_row)
         self.generation = -1
         self.settings: list[Any] = []
         self.descents: list[Descent] = []
+        self.written: set[int] = set()  # storages, by where they begin
 
     def take(self, x: Tensor, target: Tensor, descents: Descents) -> Tensor:
         if descents.generation != self.generation:
             self.step.bind(descents.slots)
             self.generation, self.descents = descents.generation, []
+            self.written = storages((*descents.tensors, *self.workspace.buffers))
         if not self.descents or descents.settings != self.settings:
             self.descents, self.settings = descents.of(self.shape[0]), descents.settings
         if x.shape != self.shape:
             x, target = x.reshape(self.shape), target.reshape(self.target_shape)
-        return self.step.take(x.contiguous(), target.contiguous(), self.descents)
-
-
-def why_not(model: nn.Module, loss: str | Callable[..., Any], optimizer: Optimizer) -> str:
-    """What keeps an `Engine` from training so; "" where nothing does.
-
-    Raises:
-        ValueError: a loss of an unknown name.
-    """
-    if isinstance(loss, str):
-        find("loss", loss, LOSSES)
-    return next(_reasons(model, loss, optimizer), "")
-
-
-def _reasons(
-    model: nn.Module, loss: str | Callable[..., Any], optimizer: Optimizer
-) -> Iterator[str]:
-    with_autograd = "; train with autograd"
-    if type(model) is not MLP:
-        yield f"expected a torchmlp.MLP, got {type(model).__name__}{with_autograd}"
-        return  # nothing else is known of it
-    if not isinstance(loss, str):
-        yield f"expected a loss by name, got a function{with_autograd}"
-    layers = list(model.layers)
-    for layer in layers:
-        if type(layer) is not Dense:
-            yield f"expected Dense layers, got {type(layer).__name__}{with_autograd}"
-    if any(_has_hooks(module) for module in (model, *layers)):
-        yield f"the model has hooks, which only autograd calls; remove them or{with_autograd[1:]}"
-    yield from _reasons_of_parameters([p for layer in layers for p in layer.parameters()])
-    yield from _reasons_of_optimizer(optimizer)
-
-
-def _reasons_of_parameters(parameters: list[Parameter]) -> Iterator[str]:
-    if len(parameters) != len(set(parameters)):
-        yield "layers share a parameter; train with autograd"
-    if any(type(p) is not Parameter or p.layout != torch.strided for p in parameters):
-        yield "expected plain parameters, got another kind of tensor; train with autograd"
-    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
-        yield "a parameter has gradient hooks, which only autograd calls"
-    if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
-        yield "expected parameters of one floating dtype on one device"
-    if parameters[0].device.type not in ("cpu", "cuda"):
-        yield f"expected a CPU or a CUDA device, got {parameters[0].device}; train with autograd"
-
-
-def _reasons_of_optimizer(optimizer: Optimizer) -> Iterator[str]:
-    name = type(optimizer).__name__
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        yield f"{name} evaluates the loss itself; train with autograd"
-    if any(group.get("differentiable") for group in optimizer.param_groups):
-        yield f"{name} is differentiable, and a step without autograd is not"
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, name) for name in names)
+        if isinstance(self.step, native.NativeStep):  # which looks for itself
+            if x.is_neg() or target.is_neg():
+                x, target = x.resolve_neg(), target.resolve_neg()
+            x, target = x.contiguous(), target.contiguous()
+        else:
+            x, target = borrow_batch(x, target, "Engine.step", self.written)
+        return self.step.take(x, target, self.descents)

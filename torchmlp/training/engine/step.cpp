@@ -24,6 +24,25 @@ void sgemm_(const char*, const char*, const int*, const int*, const int*, const 
             const float*, const int*, const float*, float*, const int*);
 void dgemm_(const char*, const char*, const int*, const int*, const int*, const double*, const double*, const int*,
             const double*, const int*, const double*, double*, const int*);
+// Python's. None of it where the program exports nothing.
+struct PyObject;
+__attribute__((weak)) PyObject* PyObject_GetAttr(PyObject*, PyObject*);
+__attribute__((weak)) PyObject* PyObject_CallMethodObjArgs(PyObject*, PyObject*, ...);
+__attribute__((weak)) PyObject* PyDict_GetItemWithError(PyObject*, PyObject*);  // borrowed
+__attribute__((weak)) PyObject* PyList_GetItem(PyObject*, ssize_t);             // borrowed
+__attribute__((weak)) ssize_t PyObject_Size(PyObject*);
+__attribute__((weak)) void PyErr_Clear();
+__attribute__((weak)) void Py_DecRef(PyObject*);
+// Torch's C interface for compiled models, which does not change between its releases. A handle points to a tensor,
+// which is a pointer to torch's own object; each answers 0, or that there is no answer.
+int32_t aoti_torch_get_data_ptr(void* handle, void** data);
+int32_t aoti_torch_get_storage_size(void* handle, int64_t* bytes);
+int32_t aoti_torch_get_storage_offset(void* handle, int64_t* elements);
+int32_t aoti_torch_get_numel(void* handle, int64_t* elements);
+int32_t aoti_torch_get_dtype(void* handle, int32_t* dtype);
+int32_t aoti_torch_get_dim(void* handle, int64_t* dim);
+int32_t aoti_torch_get_sizes(void* handle, int64_t** sizes);
+int32_t aoti_torch_get_strides(void* handle, int64_t** strides);
 // MKL's, where the BLAS is that: the threads a product called from this one may use. Returns the number before.
 __attribute__((weak)) int MKL_Set_Num_Threads_Local(int);
 #ifdef HAS_VECTOR_MATH  // glibc's, for x86: an attribute that its header gives only under -ffast-math
@@ -139,9 +158,29 @@ struct Step {
   const uint8_t* pixels;  // 0..255, scaled to 0..1
   const void *input, *input_mask;  // x = input ⊙ input_mask
   const void* target;
+  void *x_tensor, *target_tensor;  // torch's own objects, which have the input's and the target's memory
+  int64_t x_bytes, target_bytes;   // that are read of it
   void* result;   // the mean loss
   int64_t right;  // rows whose largest output is the label's; cross-entropy only
   int only_finite;  // whether a loss that is not finite leaves everything as it is
+};
+
+// Where a tensor's elements lie; see places.py.
+struct Place {
+  void* tensor;  // torch's own object
+  void* data;
+  int64_t room;  // bytes of its storage
+  int64_t dim, sizes[2], strides[2];
+  int32_t dtype;
+  bool is_known;  // false where torch has no answer, or the tensor is no vector and no matrix
+};
+
+// What is expected of an object; see watch.py.
+enum Kind { ATTRIBUTE, ITEM, ELEMENT, LENGTH, ANSWER };
+struct Expectation {
+  PyObject *owner, *name, *value;  // of an item that is to be missing, null
+  int64_t number;
+  int kind;
 };
 
 // Networks of one shape, each trained by itself; see population/native.py. What belongs to one network lies so
@@ -393,14 +432,79 @@ class Worker {
   }
 };
 
-// Returns -1, or the first row whose label is no class; nothing has been changed then.
+Place place_of(void* tensor) {
+  Place place{tensor};
+  int64_t *sizes, *strides;
+  place.is_known = !aoti_torch_get_data_ptr(&tensor, &place.data) &&
+                   !aoti_torch_get_storage_size(&tensor, &place.room) &&
+                   !aoti_torch_get_dtype(&tensor, &place.dtype) && !aoti_torch_get_dim(&tensor, &place.dim) &&
+                   !aoti_torch_get_sizes(&tensor, &sizes) && !aoti_torch_get_strides(&tensor, &strides) &&
+                   place.dim <= 2;
+  for (int axis = 0; place.is_known && axis < place.dim; ++axis) {
+    place.sizes[axis] = sizes[axis];
+    place.strides[axis] = strides[axis];
+  }
+  return place;
+}
+
+bool is_same(const Place& a, const Place& b) {
+  return a.is_known && b.is_known && a.data == b.data && a.room == b.room && a.dtype == b.dtype && a.dim == b.dim &&
+         std::equal(a.sizes, a.sizes + 2, b.sizes) && std::equal(a.strides, a.strides + 2, b.strides);
+}
+
+bool is_met(const Expectation& e) {
+  if (e.kind == LENGTH) return PyObject_Size(e.owner) == e.number;
+  if (e.kind == ITEM) return PyDict_GetItemWithError(e.owner, e.name) == e.value;
+  if (e.kind == ELEMENT) return PyList_GetItem(e.owner, e.number) == e.value;
+  PyObject* found = e.kind == ATTRIBUTE ? PyObject_GetAttr(e.owner, e.name)
+                                        : PyObject_CallMethodObjArgs(e.owner, e.name, nullptr);
+  if (found) Py_DecRef(found);  // only its address is compared
+  return found == e.value;
+}
+
+// Whether the bytes that a step reads of a tensor are there, and are none of those that it writes. A population's
+// tensors were looked at before.
 template <class T>
-int take(Step& step) {
-  if (step.loss == CROSS_ENTROPY)
-    for (int r = 0; r < step.rows; ++r) {
-      const int64_t label = static_cast<const int64_t*>(step.target)[r];
-      if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
-    }
+bool is_readable(const Step& step, void* tensor, int64_t bytes) {
+  if (!tensor || !bytes) return true;
+  void* data;
+  int64_t room, offset, count;
+  if (aoti_torch_get_data_ptr(&tensor, &data) || aoti_torch_get_storage_size(&tensor, &room) ||
+      aoti_torch_get_storage_offset(&tensor, &offset) || aoti_torch_get_numel(&tensor, &count) || !data ||
+      count < 1 || bytes / count * offset + bytes > room)
+    return false;
+  const char *begin = static_cast<const char*>(data), *end = begin + bytes;
+  const auto apart = [&](const void* other, int64_t count) {
+    const char* start = static_cast<const char*>(other);
+    return !start || end <= start || start + count * int64_t(sizeof(T)) <= begin;
+  };
+  for (int l = 0; l < step.depth; ++l) {
+    const Layer& layer = step.layers[l];
+    const int64_t weights = int64_t(layer.fan_in) * layer.fan_out, values = int64_t(step.rows) * layer.fan_out;
+    if (!apart(layer.weight, weights) || !apart(layer.weight_update.into, weights) ||
+        !apart(layer.bias, layer.fan_out) || !apart(layer.bias_update.into, layer.fan_out) ||
+        !apart(layer.a, values) || !apart(layer.dropped, values) || !apart(layer.delta, values))
+      return false;
+  }
+  return true;
+}
+
+// Returns -1; the first row whose label is no class; or -2 where the batch cannot be read as it lies. Nothing has been
+// changed then.
+template <class T>
+int take(Step& shared) {
+  Step step = shared;
+  if (!is_readable<T>(step, step.x_tensor, step.x_bytes) ||
+      !is_readable<T>(step, step.target_tensor, step.target_bytes))
+    return -2;
+  std::vector<int64_t> labels;  // read once: another thread may write into the caller's meanwhile
+  if (step.loss == CROSS_ENTROPY) {
+    const int64_t* given = static_cast<const int64_t*>(step.target);
+    labels.assign(given, given + step.rows);
+    for (int r = 0; r < step.rows; ++r)
+      if (labels[r] < 0 || labels[r] >= step.layers[step.depth - 1].fan_out) return r;
+    step.target = labels.data();
+  }
   Barrier barrier;
   std::atomic<bool> sick{false};
   struct alignas(64) Part {  // a cache line for each thread
@@ -429,7 +533,7 @@ int take(Step& step) {
     sum.loss += part.loss;
     sum.right += part.right;
   }
-  step.right = sum.right;
+  shared.right = sum.right;
   *static_cast<T*>(step.result) = T(sum.loss / step.rows);
   return -1;
 }
@@ -463,7 +567,7 @@ int take_one(const Population& all, Step step, std::vector<Layer>& layers, int n
 }
 
 // Returns -1, or the first row whose label is no class, counted through all networks' batches; nothing has been
-// changed then.
+// changed then. (Labels are looked at again where they are used: another thread may write into them meanwhile.)
 template <class T>
 int64_t take_all(const Population& all) {
   const Step& step = all.steps[0];
@@ -472,11 +576,14 @@ int64_t take_all(const Population& all) {
       const int64_t label = reinterpret_cast<const int64_t*>(all.target)[r];
       if (label < 0 || label >= step.layers[step.depth - 1].fan_out) return r;
     }
+  std::atomic<int64_t> wrong{-1};
   std::atomic<int> next{0};  // whoever is free takes the next network: some are frozen, some threads are late
   const auto work = [&](int thread) {
     std::vector<Layer> layers(step.depth);
     for (int network; (network = next.fetch_add(1, std::memory_order_relaxed)) < all.size;)
-      if (!all.frozen[network]) take_one<T>(all, all.steps[thread], layers, network);
+      if (!all.frozen[network])
+        if (const int row = take_one<T>(all, all.steps[thread], layers, network); row >= 0)
+          wrong = (all.target_stride ? int64_t(network) * step.rows : 0) + row;
   };
   if (all.threads == 1) {
     work(0);
@@ -484,12 +591,29 @@ int64_t take_all(const Population& all) {
 #pragma omp parallel num_threads(all.threads)
     work(omp_get_thread_num());
   }
-  return -1;
+  return wrong;
 }
 
 }  // namespace
 
 extern "C" {
+int size_of_place() { return sizeof(Place); }
+void remember_places(void* const* tensors, int count, Place* places) {
+  for (int i = 0; i < count; ++i) places[i] = place_of(tensors[i]);
+}
+int can_watch() { return PyObject_GetAttr && PyObject_CallMethodObjArgs && PyDict_GetItemWithError && PyList_GetItem; }
+// Called with the GIL held.
+int has_changed(const Expectation* expectations, int count, const Place* places, int tensors) {
+  for (int i = 0; i < count; ++i)
+    if (!is_met(expectations[i])) {
+      PyErr_Clear();  // an attribute may have gone
+      return 1;
+    }
+  for (int i = 0; i < tensors; ++i)
+    if (!is_same(places[i], place_of(places[i].tensor))) return 1;
+  return 0;
+}
+
 int step_float32(Step* step) { return take<float>(*step); }
 int step_float64(Step* step) { return take<double>(*step); }
 int64_t population_float32(const Population* all) { return take_all<float>(*all); }

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.dropout import draw_mask_
 from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine.places import fixed
 
 
 @dataclass
@@ -56,29 +56,39 @@ class Workspace:
             (model.dropout, model.input_dropout) if model.training else (0.0, 0.0)
         )
         self.rates = (input_rate, hidden_rate)
-        self.input_mask = like.new_empty(rows, model.in_features) if input_rate else None
+        width = like.shape[1]
+        self.input_mask = fixed(like, rows, width) if input_rate else None
         has_copy = is_pixels or input_rate
-        self.x = like.new_empty(rows, model.in_features) if has_copy else None
+        self.x = fixed(like, rows, width) if has_copy else None
         self.ones = like.new_ones(rows)
         self.layers: list[LayerBuffers] = []
         last = len(weights) - 1
         for k, (weight, bias, activation) in enumerate(
             zip(weights, biases, activations, strict=True)
         ):
-            a = like.new_empty(rows, weight.shape[0])
+            shape = (rows, weight.shape[0])
+            a = fixed(like, *shape)
             is_dropped = hidden_rate and k < last
             self.layers.append(
                 LayerBuffers(
                     weight=weight.detach(),
                     bias=None if bias is None else bias.detach(),
                     activation=activation,
-                    z=torch.empty_like(a) if ACTIVATIONS[activation].reads == "z" else a,
+                    z=fixed(like, *shape) if ACTIVATIONS[activation].reads == "z" else a,
                     a=a,
-                    mask=torch.empty_like(a) if is_dropped else None,
-                    dropped=torch.empty_like(a) if is_dropped else a,
-                    delta=torch.empty_like(a) if k >= lowest else None,
+                    mask=fixed(like, *shape) if is_dropped else None,
+                    dropped=fixed(like, *shape) if is_dropped else a,
+                    delta=fixed(like, *shape) if k >= lowest else None,
                 )
             )
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """All that a step writes into, apart from the parameters."""
+        found = [self.x, self.input_mask]
+        for layer in self.layers:
+            found += [layer.z, layer.a, layer.mask, layer.dropped, layer.delta]
+        return [tensor for tensor in found if tensor is not None]
 
     def draw_masks(self) -> None:
         """Draw dropout's masks, in the order and from the generator that `MLP.forward` does."""

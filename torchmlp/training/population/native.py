@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library
 from torchmlp.training.engine.descent import Descent, Slot
-from torchmlp.training.engine.native import NativeStep, Step, no_class
+from torchmlp.training.engine.native import NativeStep, Step, no_class, threads
 from torchmlp.training.engine.workspace import Workspace
 from torchmlp.training.population.stack import Stack
 
@@ -52,10 +52,10 @@ class NativeSteps:
         self.stack = stack
         self.function: Any = getattr(compiled, f"population_{library.DTYPES[like.dtype]}")
         work = 3 * rows * sum(p.numel() for p in stack.parameters[::2])
-        threads = torch.get_num_threads() if work >= WORK_FOR_THREADS else 1
+        most = threads() if work >= WORK_FOR_THREADS else 1
         # Of fewer networks than threads, all threads share each one's samples.
-        together = size < threads
-        self.threads = 1 if together else threads
+        together = size < most
+        self.threads = 1 if together else most
         self.how = f"C++, {self.threads} network{'s' * (self.threads > 1)} at a time"
         self.kept = [
             NativeStep(
@@ -63,7 +63,7 @@ class NativeSteps:
                 Workspace(first, rows, 0, is_pixels=False),
                 loss,
                 only_finite=True,
-                threads=None if together else 1,
+                most_threads=None if together else 1,
             )
             for _ in range(self.threads)
         ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from threading import RLock
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torchmlp.kernels.parametrization import rate_factors
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library
 from torchmlp.training.engine.descent import Descent, sgd_descent
-from torchmlp.training.engine.native import why_not_native
+from torchmlp.training.engine.native import threads, why_not_native
+from torchmlp.training.engine.places import borrow_batch, storages
 from torchmlp.training.engine.workspace import Workspace
 from torchmlp.training.population.batched_step import BatchedStep
 from torchmlp.training.population.native import NativeSteps
@@ -61,7 +63,6 @@ class Population:
     Attributes:
         weights: (N, fan_out, fan_in) of each layer, live.
         biases: (N, fan_out) of each layer, live.
-        frozen: (N,), whether a network's loss has not been finite.
 
     Raises:
         ValueError: a size below 1, rates or seeds of another number, a rate or momentum below 0 or
@@ -131,15 +132,34 @@ class Population:
         )
         self._first = self._drawn(seeds, 0)
         self._stack = Stack(self._first, size, has_velocity=momentum > 0)
-        self.frozen = torch.zeros(size, dtype=torch.bool, device=self.weights[0].device)
+        self._frozen = torch.zeros(size, dtype=torch.bool, device=self.weights[0].device)
         self._losses = self.weights[0].new_zeros(size)
         for i in range(size):
             self.load(i, self._drawn(seeds, i) if i else self._first)
+        self._settle()
+        self.lr = lr
+
+    def _settle(self) -> None:
+        """Make ready for a first step."""
         for own, value in zip(parameters_of(self._first), self._stack.parameters, strict=True):
             own.data = value[0]  # the engine's buffers are made for it
+        self._lock = RLock()
         self._steps: dict[Any, BatchedStep | NativeSteps] = {}
         self._last: BatchedStep | NativeSteps | None = None
-        self.lr = lr
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: no buffers."""
+        return {**self.__dict__, "_lock": None, "_steps": {}, "_last": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give the copy memory of its own."""
+        self.__dict__.update(state)
+        values = self._stack.tensors
+        has_velocity = self._stack.velocities is not self._stack.parameters
+        self._stack = Stack(self._first, self.size, has_velocity=has_velocity)
+        for own, value in zip(self._stack.tensors, values, strict=True):
+            own.copy_(value)
+        self._settle()
 
     def _drawn(self, seeds: Sequence[int] | None, i: int) -> MLP:
         if seeds is None:
@@ -151,12 +171,26 @@ class Population:
     @property
     def weights(self) -> list[Tensor]:
         """Of each layer, first to last: (N, fan_out, fan_in)."""
-        return self._stack.parameters[::2]
+        return [p.detach() for p in self._stack.parameters[::2]]
 
     @property
     def biases(self) -> list[Tensor]:
         """Of each layer, first to last: (N, fan_out)."""
-        return self._stack.parameters[1::2]
+        return [p.detach() for p in self._stack.parameters[1::2]]
+
+    @property
+    def frozen(self) -> Tensor:
+        """Whether each network stays as it is, (N,), live; set where a loss has not been finite."""
+        return self._frozen.detach()
+
+    @frozen.setter
+    def frozen(self, mask: Tensor) -> None:
+        if mask.shape != (self.size,) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"Population: expected frozen of shape ({self.size},) and dtype torch.bool, got "
+                f"{tuple(mask.shape)} and {mask.dtype}"
+            )
+        self._frozen.copy_(mask)
 
     @property
     def how(self) -> str:
@@ -206,16 +240,18 @@ class Population:
                 then.
             TypeError: dtypes that do not fit.
         """
-        key = (x.shape, x.dtype, target.shape, target.dtype, torch.get_num_threads())
+        batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
+        key = (*batch, threads())
         rows = x.shape[-2] if x.ndim > 1 else 0
-        if (step := self._steps.get(key)) is None:
-            self._check(x, target)
-            step = self._steps[key] = self._bind(rows, target)
-        if (descents := self._descents.get(rows)) is None:
-            descents = self._descents[rows] = self._descents_for(rows)
-        step.take(*self._each(x, target), descents, self.frozen, self._losses)
-        self._last = step
-        return self._losses.clone()
+        with self._lock:
+            if (step := self._steps.get(key)) is None:
+                self._check(x, target)
+                step = self._steps[key] = self._bind(rows, target)
+            if (descents := self._descents.get(rows)) is None:
+                descents = self._descents[rows] = self._descents_for(rows)
+            step.take(*self._each(x, target), descents, self._frozen, self._losses)
+            self._last = step
+            return self._losses.clone()
 
     def _check(self, x: Tensor, target: Tensor) -> None:
         """Compare a batch with the networks."""
@@ -250,7 +286,8 @@ class Population:
         """Every network's batch, (N, B, ...): its own, or the one that all share, expanded."""
         if x.dtype == torch.uint8:
             x = x / torch.tensor(255, dtype=self.weights[0].dtype, device=x.device)
-        x, target = x.contiguous(), target.contiguous()
+        written = storages((*self._stack.tensors, self._frozen, self._losses))
+        x, target = borrow_batch(x, target, "Population.step", written)
         if x.ndim == 2:  # noqa: PLR2004  (B, I)
             x = x.expand(self.size, *x.shape)
         if not self._is_own(target):
@@ -315,7 +352,7 @@ class Population:
         if own != given:
             raise ValueError(f"Population.load: expected {self._first}, got {mlp}")
         self._stack.put(i, [p.detach() for p in parameters_of(mlp)])
-        self.frozen[i] = False
+        self._frozen[i] = False
 
 
 def parameters_of(mlp: MLP) -> list[Tensor]:

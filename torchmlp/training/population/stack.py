@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from torchmlp.nn.mlp import MLP
+from torchmlp.training.engine.places import fixed
 
 ALIGNMENT = 64  # bytes: where one network lies among the others must not change its last bits
 
@@ -49,5 +49,5 @@ def _aligned(like: Tensor, size: int) -> Tensor:
     """Zeros (size, *shape), each network's aligned."""
     unit = ALIGNMENT // like.element_size()
     stride = -(-like.numel() // unit) * unit
-    room = torch.zeros(size, stride, dtype=like.dtype, device=like.device)
+    room = fixed(like.detach(), size, stride).zero_()
     return room.as_strided((size, *like.shape), (stride, *like.stride()))
