@@ -105,11 +105,15 @@ def inputs(
 def away_from_kinks(
     draw: Callable[[], list[Tensor]], activation: str, wanted: str = ""
 ) -> list[Tensor]:
-    """Tensors as drawn, again until no pre-activation lies within 1e-2 of a kink."""
+    """Tensors as drawn, again until no pre-activation lies within 1e-2 of a kink.
+
+    Where no argument has an element every z is 0, and there is nothing to differentiate by.
+    """
     for _ in range(1000):
         tensors = draw()
         z = F.linear(*tensors)
-        kinks = KINKS.get(activation, ()) if not z.is_complex() else ()
+        is_constant = z.is_complex() or not any(t.numel() for t in tensors)
+        kinks = () if is_constant else KINKS.get(activation, ())
         if all(bool(((z - kink).abs() > 1e-2).all()) for kink in kinks):
             return [
                 t.requires_grad_(name in wanted) for t, name in zip(tensors, "xwb", strict=False)

@@ -26,7 +26,12 @@ from conformance.layers import (
 )
 
 Shapes = list[tuple[int, ...]]
-some_samples = pytest.mark.parametrize("shapes", [SHAPES[k] for k in (0, 1, 2, 3, 10, 17)], ids=str)
+# The narrow ones: of each rank with a bias, and one without.
+some_samples = pytest.mark.parametrize(
+    "shapes",
+    [s for s in SHAPES if s[0][-1] in (2, 3) and (len(s) == 3 or s[0] == (8, 3))],
+    ids=str,
+)
 
 SUBSETS = ("x", "w", "b", "xw", "xb", "wb", "xwb")
 
