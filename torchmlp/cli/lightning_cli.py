@@ -26,6 +26,7 @@ from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.lightning import pl
 from torchmlp.training.parametrized import scale_rates
 from torchmlp.training.progress import progress
+from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
 from torchmlp.training.schedules import for_lightning
 from torchmlp.training.stopping import Stopping
@@ -196,7 +197,7 @@ class CommandLine(LightningCLI):
                 f"--accelerator {given['accelerator']}: expected a GPU, torch {torch.__version__} "
                 f"sees none; use --accelerator auto (takes one when there is one) or cpu"
             )
-        callbacks = [StopWhenNotFinite(), self.interruption]
+        callbacks = [StopWhenNotFinite(), self.interruption, RunState()]
         if self._watches(given):
             self.monitor = HealthMonitor()
             callbacks.append(self.monitor)

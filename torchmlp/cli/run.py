@@ -3,6 +3,7 @@
 import dis
 import logging
 import pickle
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -13,40 +14,58 @@ import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
 from torchmlp.cli.errors import UsageError, innermost, short
-from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
+from torchmlp.cli.exit_codes import DONE, FAILED, SICK
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
 from torchmlp.data import DataError
 from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
 from torchmlp.training.finite import NonFiniteLossError
+from torchmlp.training.interruption import Interruption
+from torchmlp.training.lightning import pl
 from torchmlp.training.runs import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair
     MisconfigurationException,
 )
 
-SIGTERM_EXCEPTION = "SIGTERMException"  # Lightning's, a SystemExit
 
-
-def run(words: list[str], instead: Instead | None = None) -> int:
+def run(
+    words: list[str], instead: Instead | None = None, interruption: Interruption | None = None
+) -> int:
     """Run a command line that `rewrite` has seen, or do something else with what it would fit.
+
+    Args:
+        words: the command line.
+        instead: what else to do.
+        interruption: hears Ctrl-C and SIGTERM; None is nobody.
 
     Returns:
         The exit code; 2 is raised as UsageError.
     """
     _quieten()
-    interruption = SaveWhenInterrupted()
+    saving = SaveWhenInterrupted(interruption)
+    try:
+        return _run(words, instead, saving)
+    except BaseException:
+        # Whatever has become of what it broke off: there was a signal.
+        if saving.interruption.number is None:
+            raise
+        _tell_of_interruption(saving)
+        return saving.interruption.exit_code
+
+
+def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted) -> int:
     try:
         sys.argv[1:] = _with_checkpoint(words)
-        return CommandLine(interruption, instead).exit_code
+        return CommandLine(saving, instead).exit_code
     except NonFiniteLossError as error:
         _complain(f"sick: {error}")
         for note in getattr(error, "__notes__", ()):
             _complain(note)
         return SICK
     except SystemExit as error:
-        if interruption.interrupted or type(error).__name__ == SIGTERM_EXCEPTION:
-            return _interrupted(interruption)
+        if saving.interruption.number is not None:
+            raise
         return int(error.code or DONE)  # --help, --print_config
     except (DataError, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -118,10 +137,12 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
             )
 
 
-def _interrupted(interruption: SaveWhenInterrupted) -> int:
-    cause = "interrupted" if interruption.interrupted else "terminated"
-    if interruption.saved:
-        path = interruption.saved
+def _tell_of_interruption(saving: SaveWhenInterrupted) -> None:
+    cause = "interrupted" if saving.interruption.number == signal.SIGINT else "terminated"
+    if pl.utilities.rank_zero_only.rank:
+        return  # the first process tells of all
+    if saving.saved:
+        path = saving.saved
         config = path.parent.parent / "config.yaml"
         again = (
             f"--config {config} --ckpt_path {path}" if config.exists() else f"--ckpt_path {path}"
@@ -129,7 +150,6 @@ def _interrupted(interruption: SaveWhenInterrupted) -> int:
         _complain(f"{cause}; saved {path}\ngo on with: python train.py fit {again}")
     else:
         _complain(f"{cause}; no further checkpoint was written")
-    return INTERRUPTED if interruption.interrupted else TERMINATED
 
 
 def _is_users_mistake(error: Exception) -> bool:

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from torchmlp.training.lightning import pl
 
 LOGS = "lightning_logs"
@@ -44,8 +46,25 @@ def loggers_for(folder: Path) -> list[pl.loggers.Logger]:
     version = int(folder.name.removeprefix("version_"))
     return [
         pl.loggers.TensorBoardLogger(root, name, version, default_hp_metric=False),
-        pl.loggers.CSVLogger(root, name, version),
+        Rows(root, name, version),
     ]
+
+
+class Rows(pl.loggers.CSVLogger):
+    """Lightning's metrics.csv, of rows that are given twice in a row only one.
+
+    A row is written before the checkpoint of its step and given again after it.
+    """
+
+    _last: tuple[Any, ...] | None = None
+
+    def log_metrics(
+        self, metrics: dict[str, Tensor | float], step: int | None = None
+    ) -> None:
+        """Write a row, unless it is the last one again."""
+        if (metrics, step) != self._last:
+            self._last = metrics, step
+            super().log_metrics(metrics, step)
 
 
 def write_summary(folder: str | os.PathLike[str], summary: dict[str, Any]) -> Path:
