@@ -17,6 +17,7 @@ from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, SICK
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
+from torchmlp.cli.processes import LostProcessError
 from torchmlp.data import DataError
 from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
 from torchmlp.training.finite import NonFiniteLossError
@@ -67,6 +68,10 @@ def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted)
         if saving.interruption.number is not None:
             raise
         return int(error.code or DONE)  # --help, --print_config
+    except LostProcessError as error:
+        if str(error):
+            _complain(f"error: {error}")
+        return FAILED
     except (DataError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
