@@ -32,11 +32,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-from runs import ROOT, machine, rewrite
+from runs import ROOT, machine, rewrite  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.csv"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 HANGS_S = 60.0  # a run takes seconds
+USAGE = 2
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ class Recipe:
         """The command line."""
         scheduled = {
             "StepLR": ["--lr_scheduler.step_size", "1", "--lr_scheduler.gamma", "0.5"],
-            "ReduceLROnPlateau": ["--lr_scheduler.monitor", "train_loss"]
-            + ["--lr_scheduler.patience", "0", "--lr_scheduler.threshold", "0.2"],
+            "ReduceLROnPlateau": [
+                *("--lr_scheduler.monitor", "train_loss"),
+                *("--lr_scheduler.patience", "0", "--lr_scheduler.threshold", "0.2"),
+            ],
         }
         words = ["fit", "--data.source", "embedded", "--batch_size", "150", "--hidden", "16"]
         words += ["--trainer.enable_model_summary", "false", "--seed", "5"]
@@ -187,7 +190,9 @@ def rows_of(run: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [{k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)
+        ]
 
 
 def joined(folder: Path, cuts: dict[str, int]) -> list[dict[str, str]]:
@@ -232,7 +237,13 @@ class Cycle:
 
 
 def cycle(
-    folder: Path, recipe: Recipe, reference: Path, seconds: float, draws: random.Random, *, fork: bool
+    folder: Path,
+    recipe: Recipe,
+    reference: Path,
+    seconds: float,
+    draws: random.Random,
+    *,
+    fork: bool,
 ) -> Cycle:
     """Kill a recipe's run up to three times, resume it each time, and compare its end."""
     result = Cycle(recipe)
@@ -263,7 +274,7 @@ def cycle(
             if ended.code:
                 result.wrong_codes.append(f"{name}: {ended.code}")
                 continue
-        elif ended.code == 2 and checkpoint and _is_finished(folder):
+        elif ended.code == USAGE and checkpoint and _is_finished(folder):
             pass  # killed after its last step: nothing is left to do
         elif ended.code:
             result.wrong_codes.append(f"none: {ended.code}")
@@ -285,7 +296,9 @@ def compare(folder: Path, reference: Path, cuts: dict[str, int]) -> str:
     mine, theirs = joined(folder, cuts), joined(reference, {})
     trained = [[row for row in rows if "test_loss" not in row] for rows in (mine, theirs)]
     states = [_last_state(folder), _last_state(reference)]
-    return difference(*states, "checkpoint") or difference(*trained, "metrics.csv")
+    return difference(states[0], states[1], "checkpoint") or difference(
+        trained[0], trained[1], "metrics.csv"
+    )
 
 
 def _last_state(folder: Path) -> dict[str, Any]:

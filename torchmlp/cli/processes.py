@@ -32,7 +32,9 @@ class LostProcessError(RuntimeError):
 class Launcher(SubprocessLauncher):
     """Lightning's, without its observer: that one kills this process where another has ended."""
 
-    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kw: Any) -> Any:
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kw: Any
+    ) -> Any:
         """Start the other processes, then call `function`."""
         del trainer
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)

@@ -68,14 +68,11 @@ def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted)
         if saving.interruption.number is not None:
             raise
         return int(error.code or DONE)  # --help, --print_config
-    except LostProcessError as error:
-        if str(error):
-            _complain(f"error: {error}")
-        return FAILED
-    except (DataError, OSError) as error:
+    except (DataError, OSError, LostProcessError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        _complain(f"error: {short(str(error))}")
+        if str(error):
+            _complain(f"error: {short(str(error))}")
         return FAILED
     except (ValueError, TypeError, MisconfigurationException) as error:
         if not _is_users_mistake(error):
@@ -144,7 +141,7 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
 
 def _tell_of_interruption(saving: SaveWhenInterrupted) -> None:
     cause = "interrupted" if saving.interruption.number == signal.SIGINT else "terminated"
-    if pl.utilities.rank_zero_only.rank:
+    if getattr(pl.utilities.rank_zero_only, "rank", 0):
         return  # the first process tells of all
     if saving.saved:
         path = saving.saved

@@ -120,9 +120,7 @@ class Classifier(pl.LightningModule):
         self.trained_by = f"autograd ({reason})" if reason else "the engine"
         if reason:
             return
-        self._fused = FusedTraining(
-            self.mlp, self.loss, self.trainer.optimizers[0], self._means
-        )
+        self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0], self._means)
         self._ahead = BatchesAhead(self.trainer, self._fused.step)
 
     def on_train_end(self) -> None:
@@ -239,8 +237,8 @@ class Classifier(pl.LightningModule):
         )  # fmt: skip
         # Lightning would add up means of as many batches as the clock has put into each group, all
         # of them rounded.
-        results = self._trainer._results if self._trainer else None
-        if logged := (results or {}).get(f"training_step.{name}"):
+        results: Any = self._trainer and self._trainer._results
+        if results and (logged := results.get(f"training_step.{name}")):
             logged.value, logged.cumulated_batch_size = total, torch.tensor(count).to(total.device)
 
     def _log_evaluation(self, stage: str, batch: Batch) -> None:

@@ -71,7 +71,7 @@ class Interruption:
         read, write = os.pipe()
         os.set_blocking(write, False)
         before: dict[int, Any] = {}
-        for number in WORDS:
+        for number in map(int, WORDS):
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, self._come)
         woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)

@@ -1,7 +1,7 @@
 """The state of every generator that training may draw from, as plain data."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ def random_state() -> dict[str, Any]:
     Tensors, numbers, strings and tuples: torch.load(..., weights_only=True) takes them.
     """
     # numpy's global generator is what transforms and users draw from
-    name, keys, *rest = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002
+    name, keys, *rest = cast("tuple[Any, ...]", np.random.get_state())  # noqa: NPY002
     uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "torch": torch.get_rng_state(),

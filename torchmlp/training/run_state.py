@@ -43,7 +43,7 @@ class RunState(pl.Callback):
         is_cut = trainer.state.status == "interrupted"
         if not is_cut:
             _write_due_row(trainer)
-        connector: Any = trainer._logger_connector  # noqa: SLF001  as all of Lightning's below
+        connector: Any = trainer._logger_connector
         in_epoch = _epochs(trainer).started > _epochs(trainer).processed
         own = getattr(pl_module, "process_state", None)
         checkpoint[KEY] = {
@@ -94,8 +94,9 @@ class RunState(pl.Callback):
         self._loaded = None
         for mine, theirs in zip(_metrics(trainer._logger_connector), saved["metrics"], strict=True):
             mine.update(theirs)
-        if own["own"] is not None and hasattr(pl_module, "load_process_state"):
-            pl_module.load_process_state(own["own"])
+        load: Any = getattr(pl_module, "load_process_state", None)
+        if load and own["own"] is not None:
+            load(own["own"])
         if _epochs(trainer).started > _epochs(trainer).processed:
             set_random_state(own["random"])
             _set_results(trainer, own["results"])

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from torchmlp.training.lightning import pl
 
 LOGS = "lightning_logs"
@@ -58,9 +56,7 @@ class Rows(pl.loggers.CSVLogger):
 
     _last: tuple[Any, ...] | None = None
 
-    def log_metrics(
-        self, metrics: dict[str, Tensor | float], step: int | None = None
-    ) -> None:
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Write a row, unless it is the last one again."""
         if (metrics, step) != self._last:
             self._last = metrics, step
