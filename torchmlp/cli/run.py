@@ -107,8 +107,10 @@ def _with_checkpoint(words: list[str]) -> list[str]:
     _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
     if not _names_data(words):
         named = names_in(words)
-        keys = [key for key in ("dataset", "source") if f"--data.{key}" not in named]
-        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if key in data]
+        # A run that goes on goes on with the same batches.
+        own = ("batch_size", "val_size", "max_shift") if words[0] == "fit" else ()
+        keys = [key for key in ("dataset", "source", *own) if f"--data.{key}" not in named]
+        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if data.get(key) is not None]
     return words
 
 
@@ -150,6 +152,8 @@ def _tell_of_interruption(saving: SaveWhenInterrupted) -> None:
             f"--config {config} --ckpt_path {path}" if config.exists() else f"--ckpt_path {path}"
         )
         _complain(f"{cause}; saved {path}\ngo on with: python train.py fit {again}")
+    elif saving.has_ended:
+        _complain(f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}")
     else:
         _complain(f"{cause}; no further checkpoint was written")
 

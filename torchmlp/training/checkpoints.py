@@ -59,12 +59,14 @@ class SaveWhenInterrupted(pl.Callback):
 
     Attributes:
         saved: the file, or None.
+        has_ended: the folder of the checkpoints of a training that has come to its end, or None.
     """
 
     def __init__(self, interruption: Interruption | None = None) -> None:
         self.interruption = interruption or Interruption()
         self._hears = interruption is not None
         self.saved: Path | None = None
+        self.has_ended: Path | None = None
 
     def setup(self, trainer: Any, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the place of Lightning's handlers, before it sets them."""
@@ -82,7 +84,10 @@ class SaveWhenInterrupted(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A signal that came with the last batch finds a run that is finished."""
-        del trainer, pl_module
+        del pl_module
+        callback = trainer.checkpoint_callback
+        if isinstance(callback, pl.callbacks.ModelCheckpoint) and callback.dirpath:
+            self.has_ended = Path(callback.dirpath)
         self.interruption.waits = False
         self.interruption.look()
 

@@ -6,6 +6,7 @@ after the moment a checkpoint is written (its log row, a validation, a scheduler
 figures) it does not always take up again.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -70,7 +71,13 @@ class RunState(pl.Callback):
             return
         _refuse_finished(trainer, checkpoint)
         self._loaded = checkpoint
-        if KEY in checkpoint:
+        if KEY not in checkpoint:
+            warnings.warn(
+                "checkpoint without the state of the random generators: from here on the run is "
+                "not what it would have been uninterrupted",
+                stacklevel=2,
+            )
+        else:
             # Here, for loaders draw when they are made, and once more below.
             set_random_state(self._own_state(trainer)["random"])
             loops = checkpoint["loops"]["fit_loop"]
