@@ -237,7 +237,7 @@ def test_two_runs_write_the_same_rows(
     tmp_path: Path, uncut: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many batches the clock puts between two of Lightning's."""
-    settings = {"log_every_n_steps": 9}
+    settings: Any = {"log_every_n_steps": 9}
     monkeypatch.setattr("torchmlp.training.ahead.AT_MOST_S", 0.0)
     fit(tmp_path, **settings)
     assert rows_of(tmp_path) == rows_of(uncut(**settings))

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
             code = USAGE
         except KeyboardInterrupt:
-            print("interrupted before training began", file=sys.stderr)  # noqa: T201
+            print(f"{interruption.word} before training began", file=sys.stderr)  # noqa: T201
             code = INTERRUPTED
         except BrokenPipeError:
             sys.stderr.close()  # the reader has gone: no one is left to tell

@@ -3,7 +3,6 @@
 import dis
 import logging
 import pickle
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -51,7 +50,7 @@ def run(
         # Whatever has become of what it broke off: there was a signal.
         if saving.interruption.number is None:
             raise
-        _tell_of_interruption(saving)
+        _tell_of_interruption(saving, trains=words[0] == "fit" and instead is None)
         return saving.interruption.exit_code
 
 
@@ -141,8 +140,8 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
             )
 
 
-def _tell_of_interruption(saving: SaveWhenInterrupted) -> None:
-    cause = "interrupted" if saving.interruption.number == signal.SIGINT else "terminated"
+def _tell_of_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
+    cause = saving.interruption.word
     if getattr(pl.utilities.rank_zero_only, "rank", 0):
         return  # the first process tells of all
     if saving.saved:
@@ -155,7 +154,7 @@ def _tell_of_interruption(saving: SaveWhenInterrupted) -> None:
     elif saving.has_ended:
         _complain(f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}")
     else:
-        _complain(f"{cause}; no further checkpoint was written")
+        _complain(f"{cause}; no further checkpoint was written" if trains else cause)
 
 
 def _is_users_mistake(error: Exception) -> bool:

@@ -49,6 +49,11 @@ class Interruption:
         """What a shell reports of a process that the signal has ended."""
         return 128 + (self.number or 0)
 
+    @property
+    def word(self) -> str:
+        """What has happened, for the user."""
+        return _word(self.number or signal.SIGINT)
+
     def look(self) -> None:
         """Break off where a signal has come.
 
@@ -56,7 +61,7 @@ class Interruption:
             Interrupted: one has.
         """
         if self.number is not None:
-            raise Interrupted
+            raise Interrupted(self.word)
 
     @contextmanager
     def heard(self) -> Iterator[None]:
@@ -98,7 +103,7 @@ class Interruption:
         if self.at_once:
             self._leave(number)
         if not self.waits:
-            raise Interrupted
+            raise Interrupted(self.word)
 
     def _watch(self, pipe: int) -> None:
         """In a thread of its own, which the operating system wakes whatever the main one does."""
@@ -126,10 +131,14 @@ class Interruption:
     def _leave(self, number: int) -> None:
         try:
             # Not through sys.stderr: the main thread may be in the middle of a line.
-            os.write(2, f"{WORDS[signal.Signals(number)]}\n".encode())
+            os.write(2, f"{_word(number)}\n".encode())
             self.before_leaving()
         finally:
             os._exit(128 + number)
+
+
+def _word(number: int) -> str:
+    return WORDS[signal.Signals(number)]
 
 
 _HEARD: list[tuple[Interruption, dict[int, Any]]] = []
