@@ -4,7 +4,7 @@ python benchmarks/reliability/soak.py --cycles 200 --seed 0
 
 A cycle draws a recipe (optimizer, engine, dropout, shifts, schedule, checkpoints and validations in
 the middle of epochs), kills its run at a random moment by Ctrl-C, SIGTERM or SIGKILL, resumes it
-from its newest checkpoint, perhaps kills it again, and compares what it ends with with the
+from its newest checkpoint, perhaps kills that one too, and compares what it ends with with the
 uninterrupted run's, bit by bit: weights, optimizer, schedule, counters, and every row of
 metrics.csv. Rewrites results/soak.csv; exits with 1 where anything differed.
 
@@ -36,8 +36,10 @@ from runs import ROOT, machine, rewrite  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.csv"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+HANDLED = (signal.SIGINT, signal.SIGTERM)
 HANGS_S = 60.0  # a run takes seconds
 USAGE = 2
+SHARED = 4  # cycles of one recipe
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def draw(generator: random.Random) -> Recipe:
             ]
         ),
         checkpoint_every=pick([0, 7, 30]),  # 30: the batches of an epoch
-        end=pick(["--max_epochs 3", "--max_epochs 3", "--trainer.max_steps 80"]),
+        end=pick(["--max_epochs 2", "--max_epochs 2", "--trainer.max_steps 50"]),
     )
 
 
@@ -121,9 +123,12 @@ def run(
     """
     start = time.monotonic()
     if fork:
+        # Until the child has its own handlers: this process's are not for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         child = os.fork()
         if child == 0:
             _run_here(folder, words)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
     else:
         out = (folder / "out.txt").open("a")
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -150,11 +155,11 @@ def run(
 
 def _run_here(folder: Path, words: list[str]) -> None:
     """In a forked process: what train.py does."""
-    _unignored()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: os._exit(128 + number))
     code = 1
     try:
+        for number in HANDLED:
+            signal.signal(number, lambda number, _frame: os._exit(128 + number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         os.chdir(folder)
         file = os.open(folder / "out.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, 1)
@@ -245,11 +250,11 @@ def cycle(
     *,
     fork: bool,
 ) -> Cycle:
-    """Kill a recipe's run up to three times, resume it each time, and compare its end."""
+    """Kill a recipe's run up to twice, resume it each time, and compare its end."""
     result = Cycle(recipe)
     folder.mkdir()
     cuts: dict[str, int] = {}
-    kills = draws.randint(1, 3)
+    kills = draws.randint(1, 2)
     while True:
         number = draws.choice(SIGNALS) if kills else 0
         after = draws.uniform(0, seconds)
@@ -347,13 +352,13 @@ class Row:
 
 
 def soak(cycles: int, seed: int, every: int, keep: Path | None = None) -> list[Row]:
-    """So many cycles; each recipe's uninterrupted run is made once for four of them."""
+    """So many cycles; each recipe's uninterrupted run is made once for `SHARED` of them."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = keep or Path(temporary)
         for number in range(cycles):
             draws = random.Random(f"{seed} {number}")  # noqa: S311  so that each can be had again
-            if number % 4 == 0:
+            if number % SHARED == 0:
                 recipe = draw(draws)
                 reference = root / f"reference_{number}"
                 reference.mkdir(parents=True)
