@@ -354,6 +354,7 @@ class Row:
 def soak(cycles: int, seed: int, every: int, keep: Path | None = None) -> list[Row]:
     """So many cycles; each recipe's uninterrupted run is made once for `SHARED` of them."""
     rows: list[Row] = []
+    here = machine()  # of the code that is loaded, whatever is committed meanwhile
     with tempfile.TemporaryDirectory() as temporary:
         root = keep or Path(temporary)
         for number in range(cycles):
@@ -375,7 +376,7 @@ def soak(cycles: int, seed: int, every: int, keep: Path | None = None) -> list[R
                     cycle=number, seed=seed, **asdict(recipe),
                     process="forked" if fork else "train.py", kills="; ".join(found.kills),
                     identical=not (found.different or found.hangs), difference=found.different,
-                    wrong_exit_codes="; ".join(found.wrong_codes), hangs=found.hangs, **machine(),
+                    wrong_exit_codes="; ".join(found.wrong_codes), hangs=found.hangs, **here,
                 )
             )  # fmt: skip
             if not ok:
