@@ -4,6 +4,7 @@ import csv
 import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torchmlp import Classifier, ImageDataModule
 from torchmlp.training.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
 from torchmlp.training.interruption import Interruption
 from torchmlp.training.lightning import pl
+from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import Rows
 from torchmlp.training.schedules import OneCycle, for_lightning
 from training.lightning_runs import ignore_lightnings_own, quiet_trainer
@@ -23,6 +25,7 @@ pytestmark = [
     ignore_lightnings_own,
     pytest.mark.filterwarnings("ignore:.*could not find the monitored key"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+    pytest.mark.filterwarnings("ignore:You passed in a .val_dataloader. but have no"),
 ]
 BATCHES = 9  # of an epoch
 
@@ -116,7 +119,7 @@ def end_of(folder: Path) -> dict[str, Any]:
     """What a run has ended with, file names apart."""
     state: dict[str, Any] = torch.load(checkpoint_in(folder, "last.ckpt"), weights_only=True)
     for name in ("callbacks", "hyper_parameters"):
-        del state[name]
+        state.pop(name, None)
     # The checker of shapes, which only tests have, draws from Python's.
     del state["torchmlp"]["processes"][0]["random"]["python"]
     return state
@@ -221,6 +224,49 @@ def test_from_a_checkpoint_of_any_step(
         rest = tmp_path / str(step)
         fit(rest, checkpoint_in(whole, f"step={step}.ckpt"), every=3, **settings)
         assert_is_the_run(whole, whole, rest, step)
+
+
+class Foreign(pl.LightningModule):
+    """Somebody's module, whose figures Lightning adds up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 10)
+
+    def training_step(self, batch: Any) -> torch.Tensor:
+        logits = self.layer(torch.nn.functional.dropout(batch[0].flatten(1) / 255, 0.3))
+        loss = torch.nn.functional.cross_entropy(logits, batch[1])
+        for reduction in ("mean", "max", "sum"):
+            self.log(f"train_{reduction}", loss, on_step=True, on_epoch=True, reduce_fx=reduction)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_any_module(tmp_path: Path) -> None:
+    """Whatever a module logs of an epoch, and however, goes on where it was."""
+
+    def train(folder: Path, step: int = 0, ckpt_path: Path | None = None) -> None:
+        pl.seed_everything(5, verbose=False)
+        interruption = After(step) if step else Interruption()
+        trainer = quiet_trainer(
+            folder, logger=Rows(folder, "logs", 0), max_epochs=2, log_every_n_steps=2,
+            callbacks=[SaveWhenInterrupted(interruption), RunState(), best_and_last(None)],
+            enable_checkpointing=True,
+        )  # fmt: skip
+        if isinstance(interruption, After):
+            interruption.trainer = trainer
+        with pytest.raises(SystemExit) if step else nullcontext():
+            trainer.fit(Foreign(), datamodule=ImageDataModule("mnist", source="embedded",
+                        batch_size=500), ckpt_path=ckpt_path)  # fmt: skip
+
+    whole, first, rest = (tmp_path / name for name in ("whole", "first", "rest"))
+    train(whole)
+    train(first, step=4)
+    train(rest, ckpt_path=checkpoint_in(first, INTERRUPTED))
+    assert rows_of(first) + rows_of(rest) == rows_of(whole)
+    assert_is_the_run(whole, first, rest, 4)
 
 
 def test_from_the_last_checkpoint_of_an_epoch(tmp_path: Path, uncut: Callable[..., Path]) -> None:
