@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,78 @@ def test_exit_codes_reach_the_caller(tmp_path: Path) -> None:
     assert wait_for(start(tmp_path, "ft")).code == 2
     sick = wait_for(start(tmp_path, *SMALL, "--lr", "1e20", "--lr_scheduler", "ConstantLR"))
     assert (sick.code, "Traceback" in sick.err) == (3, False)
+
+
+TWO = (
+    *("--accelerator", "cpu", "--devices", 2, "--trainer.strategy", "ddp", "--batch_size", 32),
+    *("--data.source", "embedded", "--hidden", 16, "--trainer.enable_model_summary", "false"),
+)
+
+
+def started_on_two(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A run of two processes that has trained an epoch, and its second process."""
+    process = start(folder, *TWO, "--max_epochs", 10_000)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("epoch 0")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (second,) = [int(child) for child in children]
+    return process, second
+
+
+@pytest.mark.parametrize(
+    ("to_all", "number", "code"),
+    [(True, signal.SIGINT, 130), (False, signal.SIGINT, 130), (False, signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGINT to the first", "SIGTERM to the first"],
+)
+def test_two_processes_end_together(
+    tmp_path: Path, to_all: bool, number: signal.Signals, code: int
+) -> None:
+    """Both end after the same batch, whichever heard of it, and leave a checkpoint."""
+    process, second = started_on_two(tmp_path)
+    for one in (process.pid, second) if to_all else (process.pid,):
+        os.kill(one, number)
+    result = wait_for(process, 60)
+    assert result.code == code, result.err
+    ((saved, again),) = re.findall(r"^\w+; saved (\S+)\n(.*)\n$", result.err)
+    assert again.startswith("go on with: ")
+    checkpoint = torch.load(tmp_path / saved, weights_only=True)
+    assert checkpoint["global_step"] >= 71
+    assert len(checkpoint["torchmlp"]["processes"]) == 2
+
+
+@pytest.mark.parametrize("victim", ["first", "second"])
+def test_a_process_that_dies_is_one_line(tmp_path: Path, victim: str) -> None:
+    """The other ends too, with one line of what has happened."""
+    process, second = started_on_two(tmp_path)
+    os.kill(process.pid if victim == "first" else second, signal.SIGKILL)
+    result = wait_for(process, 60)
+    if victim == "first":
+        assert result.code == -signal.SIGKILL
+        assert result.err == "error: process 0 of 2 (from 0) has ended, and the others with it\n"
+    else:
+        assert result.code == 1
+        assert result.err == (
+            "error: process 1 of 2 (from 0) was ended by SIGKILL, and the others with it\n"
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_other_moment(tmp_path: Path, number: signal.Signals) -> None:
+    """While Python imports, and while the data are loaded or the weights tested: its exit code,
+    and no traceback."""
+    for words, until in (
+        (("map", *SMALL[:2]), 1.0),
+        (("fit", *SMALL), 5.0),
+        (("diagnose", *SMALL[:2]), 7.0),
+    ):
+        process = start(tmp_path, *words, *("--steps", "100000") * (words[0] != "fit"))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(until)
+        running = process.poll() is None
+        process.send_signal(number)
+        result = wait_for(process)
+        assert result.code == (128 + number if running else 0), result.err
+        assert "Traceback" not in result.err
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
-import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cli.command_line import SMALL, newest_run, run
+from cli.command_line import NO_SUMMARY, SMALL, newest_run, run
 from torchmlp.training.checkpoints import find_checkpoint
+from torchmlp.training.fused import FusedTraining
 
 # Nothing random but the order of the batches, which is a function of seed and epoch.
 STEADY = (
@@ -58,15 +59,66 @@ def test_a_resumed_run_has_a_folder_of_its_own(own_run: Path) -> None:
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(own_run: Path) -> None:
-    """Resumed without more epochs it trains no step, and its test figure stays."""
+    """Resumed without more epochs it says so, and what to give; nothing is trained."""
     result = run(own_run, "fit", *SMALL, "--max_epochs", 2, "--ckpt_path", "last")
-    assert result.code == 0, result.err
-    assert "epoch 2" not in result.out
-    first, second = (
-        json.loads((own_run / f"lightning_logs/version_{k}/summary.json").read_text())
-        for k in (0, 1)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        "error: checkpoint of a finished run: 2 epochs are done, and --trainer.max_epochs is 2; "
+        "to go on give more of them, as in --trainer.max_epochs 4\n"
     )
-    assert first["test_accuracy"] == second["test_accuracy"]
+
+
+def test_another_optimizer_is_a_usage_error(own_run: Path) -> None:
+    """Adam cannot go on from the state of SGD."""
+    words = (*SMALL, "--max_epochs", 3, "--optimizer", "Adam", "--ckpt_path", "last")
+    result = run(own_run, "fit", *words)
+    assert (result.code, result.out) == (2, "")
+    assert "another optimizer: the run had SGD, and this one has Adam" in result.err
+
+
+RANDOM = (
+    *("--data.source", "embedded", "--batch_size", 450, "--hidden", 8, "--seed", 3),
+    *("--data.max_shift", 2, "--max_epochs", 3, "--trainer.enable_model_summary", "false"),
+    *("--trainer.log_every_n_steps", 3),
+)
+
+
+class KilledError(RuntimeError):
+    pass
+
+
+def test_a_killed_run_goes_on_as_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout and shifts, killed in the second epoch and resumed from last.ckpt with no flag
+    but the checkpoint: weights, batches and rows are those of the run that was left alone."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    assert run(whole, *RANDOM).code == 0
+    step = FusedTraining.step
+    steps: list[int] = []
+
+    def killed(self: FusedTraining, batch: Any) -> Any:
+        steps.append(len(steps))
+        if len(steps) == 15:
+            raise KilledError
+        return step(self, batch)
+
+    monkeypatch.setattr(FusedTraining, "step", killed)
+    with pytest.raises(KilledError):
+        run(parts, *RANDOM)
+    # Of another seed, batch size and shift by their defaults; the length is the user's to give.
+    words = (*RANDOM[:2], *NO_SUMMARY, "--max_epochs", 3, "--trainer.log_every_n_steps", 3)
+    resumed = run(parts, "fit", *words, "--ckpt_path", "last")
+    assert resumed.code == 0, resumed.err
+    expected, found = weights_in(whole), weights_in(parts)
+    assert all(found[name].equal(expected[name]) for name in expected)
+    rows = [
+        (folder / f"lightning_logs/version_{version}/metrics.csv").read_text().splitlines()
+        for folder, version in ((whole, 0), (parts, 1))
+    ]
+    assert rows[1] == [rows[0][0], *(row for row in rows[0][1:] if int(row.split(",")[1]) >= 10)]
 
 
 @pytest.mark.parametrize("epochs", [3, 5])

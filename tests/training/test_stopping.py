@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from torchmlp.training.lightning import pl
 from torchmlp.training.stopping import Stopping
 from training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 
@@ -155,7 +156,23 @@ def test_the_count_survives_a_resume(tmp_path: Path) -> None:
     trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[stopping])
     trainer.fit(Scripted(metrics), one_batch(), one_batch(), ckpt_path=checkpoint)
     assert trainer.current_epoch == 5
-    assert stopping.state_dict() == {"best": -1.0, "waited": 4, "last_loss": float("inf")}
+    assert (stopping.best, stopping.waited, stopping.last_loss) == (-1.0, 4, float("inf"))
+
+
+def test_a_run_that_was_stopped_is_finished(tmp_path: Path) -> None:
+    """Resumed with the same conditions it says why it ended; with others it goes on."""
+    metrics: dict[str, Any] = {"train_loss": [8.0] * 10, "val_loss": [1.0] + [2.0] * 9}
+
+    def train(patience: int, ckpt_path: Path | None = None) -> pl.Trainer:
+        trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[Stopping(patience=patience)])
+        trainer.fit(Scripted(metrics), one_batch(), one_batch(), ckpt_path=ckpt_path)
+        return trainer
+
+    path = tmp_path / "stopped.ckpt"
+    train(2).save_checkpoint(path)
+    with pytest.raises(ValueError, match=r"finished run: val_loss has not improved.*--stop\."):
+        train(2, path)
+    assert train(4, path).current_epoch == 5
 
 
 def test_the_last_loss_survives_a_resume(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torchmlp.cli.arguments import rewrite
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
+from torchmlp.training.interruption import Interruption
 
 # They do something else with what `fit` would train.
 INSTEAD = {"diagnose": diagnose_command, "map": map_command}
@@ -30,20 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["-h"], ["--help"]) or (instead and {"-h", "--help"} & set(words)):
         print(instead.HELP if instead else HELP, end="")  # noqa: T201  the program's output
         return DONE
-    try:
-        return _run(words)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return USAGE
-    except KeyboardInterrupt:
-        print("interrupted before training began", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: no one is left to tell
-        return FAILED
+    interruption = Interruption()
+    with interruption.heard():
+        try:
+            code = _run(words, interruption)
+        except UsageError as error:
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            code = USAGE
+        except KeyboardInterrupt:
+            print(f"{interruption.word} before training began", file=sys.stderr)  # noqa: T201
+            code = INTERRUPTED
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader has gone: no one is left to tell
+            code = FAILED
+        except BaseException:
+            # What a signal has broken off may have been caught and turned into anything.
+            if interruption.number is None:
+                raise
+    return code if interruption.number is None else interruption.exit_code
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], interruption: Interruption) -> int:
     if words[:1] == ["verify"]:
         from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 
@@ -61,10 +69,12 @@ def _run(words: list[str]) -> int:
     from torchmlp.cli.early import check  # noqa: PLC0415  needs yaml, which `verify` does not
 
     check(words)
+    interruption.at_once = True
     from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
 
+    interruption.at_once = False
     _collect_again()
-    return run(words, instead)
+    return run(words, instead, interruption)
 
 
 def _collect_again() -> None:

@@ -17,6 +17,7 @@ from torchmlp.cli.arguments import names_in, values_of
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
+from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
@@ -26,6 +27,7 @@ from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.lightning import pl
 from torchmlp.training.parametrized import scale_rates
 from torchmlp.training.progress import progress
+from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
 from torchmlp.training.schedules import for_lightning
 from torchmlp.training.stopping import Stopping
@@ -196,7 +198,7 @@ class CommandLine(LightningCLI):
                 f"--accelerator {given['accelerator']}: expected a GPU, torch {torch.__version__} "
                 f"sees none; use --accelerator auto (takes one when there is one) or cpu"
             )
-        callbacks = [StopWhenNotFinite(), self.interruption]
+        callbacks = [StopWhenNotFinite(), self.interruption, RunState()]
         if self._watches(given):
             self.monitor = HealthMonitor()
             callbacks.append(self.monitor)
@@ -220,12 +222,22 @@ class CommandLine(LightningCLI):
             callbacks.append(pl.callbacks.RichModelSummary(max_depth=3))
         kwargs["plugins"] = [*_as_list(given["plugins"]), WholeCheckpointIO()]
         kwargs["callbacks"] = [*_as_list(given["callbacks"]), *callbacks]
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        self.processes = Processes(trainer, self.interruption.interruption)
+        return trainer
 
     def _watches(self, given: Any) -> bool:
         """Whether a monitor looks at the run: a fit that is meant, unless it is not wanted."""
         wanted = self.subcommand == "fit" and self._get(self.config_init, "health")
         return bool(wanted) and not given["fast_dev_run"] and not self.instead
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception as error:
+            if lost := self.processes.lost(error):
+                raise lost from error
+            raise
 
     def fit(self, **arguments: Any) -> None:
         """Train, then test the best checkpoint; or say why that would fail."""

@@ -103,8 +103,8 @@ def _train(
         for some in _shown(finished, tasks, recipe, samples):
             for result in some:
                 results.add(result)
-    except KeyboardInterrupt:
-        code, why = INTERRUPTED, "interrupted"
+    except KeyboardInterrupt as error:
+        code, why = INTERRUPTED, str(error) or "interrupted"
     except (CellError, EngineError, ResultsError) as error:
         code, why = FAILED, f"error: {error}"
     else:

@@ -13,45 +13,65 @@ import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
 from torchmlp.cli.errors import UsageError, innermost, short
-from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
+from torchmlp.cli.exit_codes import DONE, FAILED, SICK
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
+from torchmlp.cli.processes import LostProcessError
 from torchmlp.data import DataError
 from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
 from torchmlp.training.finite import NonFiniteLossError
+from torchmlp.training.interruption import Interruption
+from torchmlp.training.lightning import pl
 from torchmlp.training.runs import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair
     MisconfigurationException,
 )
 
-SIGTERM_EXCEPTION = "SIGTERMException"  # Lightning's, a SystemExit
 
-
-def run(words: list[str], instead: Instead | None = None) -> int:
+def run(
+    words: list[str], instead: Instead | None = None, interruption: Interruption | None = None
+) -> int:
     """Run a command line that `rewrite` has seen, or do something else with what it would fit.
+
+    Args:
+        words: the command line.
+        instead: what else to do.
+        interruption: hears Ctrl-C and SIGTERM; None is nobody.
 
     Returns:
         The exit code; 2 is raised as UsageError.
     """
     _quieten()
-    interruption = SaveWhenInterrupted()
+    saving = SaveWhenInterrupted(interruption)
+    try:
+        return _run(words, instead, saving)
+    except BaseException:
+        # Whatever has become of what it broke off: there was a signal.
+        if saving.interruption.number is None:
+            raise
+        _tell_of_interruption(saving, trains=words[0] == "fit" and instead is None)
+        return saving.interruption.exit_code
+
+
+def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted) -> int:
     try:
         sys.argv[1:] = _with_checkpoint(words)
-        return CommandLine(interruption, instead).exit_code
+        return CommandLine(saving, instead).exit_code
     except NonFiniteLossError as error:
         _complain(f"sick: {error}")
         for note in getattr(error, "__notes__", ()):
             _complain(note)
         return SICK
     except SystemExit as error:
-        if interruption.interrupted or type(error).__name__ == SIGTERM_EXCEPTION:
-            return _interrupted(interruption)
+        if saving.interruption.number is not None:
+            raise
         return int(error.code or DONE)  # --help, --print_config
-    except (DataError, OSError) as error:
+    except (DataError, OSError, LostProcessError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        _complain(f"error: {short(str(error))}")
+        if str(error):
+            _complain(f"error: {short(str(error))}")
         return FAILED
     except (ValueError, TypeError, MisconfigurationException) as error:
         if not _is_users_mistake(error):
@@ -86,8 +106,10 @@ def _with_checkpoint(words: list[str]) -> list[str]:
     _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
     if not _names_data(words):
         named = names_in(words)
-        keys = [key for key in ("dataset", "source") if f"--data.{key}" not in named]
-        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if key in data]
+        # A run that goes on goes on with the same batches.
+        own = ("batch_size", "val_size", "max_shift") if words[0] == "fit" else ()
+        keys = [key for key in ("dataset", "source", *own) if f"--data.{key}" not in named]
+        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if data.get(key) is not None]
     return words
 
 
@@ -118,18 +140,21 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
             )
 
 
-def _interrupted(interruption: SaveWhenInterrupted) -> int:
-    cause = "interrupted" if interruption.interrupted else "terminated"
-    if interruption.saved:
-        path = interruption.saved
+def _tell_of_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
+    cause = saving.interruption.word
+    if getattr(pl.utilities.rank_zero_only, "rank", 0):
+        return  # the first process tells of all
+    if saving.saved:
+        path = saving.saved
         config = path.parent.parent / "config.yaml"
         again = (
             f"--config {config} --ckpt_path {path}" if config.exists() else f"--ckpt_path {path}"
         )
         _complain(f"{cause}; saved {path}\ngo on with: python train.py fit {again}")
+    elif saving.has_ended:
+        _complain(f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}")
     else:
-        _complain(f"{cause}; no further checkpoint was written")
-    return INTERRUPTED if interruption.interrupted else TERMINATED
+        _complain(f"{cause}; no further checkpoint was written" if trains else cause)
 
 
 def _is_users_mistake(error: Exception) -> bool:

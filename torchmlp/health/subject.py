@@ -2,13 +2,11 @@
 
 import copy
 import inspect
-import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
@@ -17,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.health.trace import Trace
+from torchmlp.training.random_state import random_state, set_random_state
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Any]
@@ -303,7 +302,7 @@ class Start:
             for key, value in vars(optimizer).items()
             if isinstance(value, int | float | bool | str)
         }
-        self.random = _random_state()
+        self.random = random_state()
 
     def restore(self) -> None:
         """Bring it back."""
@@ -334,7 +333,7 @@ class Start:
                 for key, (own, value) in values.items()
             }
         vars(self.optimizer).update(self.extra)
-        _set_random_state(self.random)
+        set_random_state(self.random)
 
 
 @contextmanager
@@ -350,27 +349,8 @@ def left_alone(model: nn.Module, optimizer: Optimizer) -> Iterator[Start]:
 @contextmanager
 def random_state_kept() -> Iterator[None]:
     """What is drawn inside is drawn again afterwards."""
-    state = _random_state()
+    state = random_state()
     try:
         yield
     finally:
-        _set_random_state(state)
-
-
-def _random_state() -> Any:
-    cuda = torch.cuda.get_rng_state_all() if _uses_cuda() else None
-    # numpy's global generator is what transforms and users draw from
-    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002
-
-
-def _uses_cuda() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def _set_random_state(state: Any) -> None:
-    cpu, cuda, numpy_state, python_state = state
-    torch.set_rng_state(cpu)
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)
-    np.random.set_state(numpy_state)  # noqa: NPY002
-    random.setstate(python_state)
+        set_random_state(state)

@@ -17,6 +17,8 @@ from torch import Tensor
 from torchmlp.training.finite import StopWhenNotFinite
 from torchmlp.training.lightning import pl
 
+from pytorch_lightning.utilities.exceptions import SIGTERMException  # isort: skip  after pl
+
 AT_MOST_S = 0.1  # between two of Lightning's: what a progress bar may stand still
 WATCHES_A_BATCH = (
     "on_train_batch_start",
@@ -71,6 +73,8 @@ class BatchesAhead:
             end = time.monotonic() + AT_MOST_S
             while self._nobody_watches() and time.monotonic() < end:
                 self._train(data_fetcher)
+                if self.trainer.received_sigterm:
+                    raise SIGTERMException  # as Lightning does after a batch
         type(loop).advance(loop, data_fetcher)
 
     def _nobody_watches(self) -> bool:

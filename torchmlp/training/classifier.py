@@ -14,7 +14,9 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import BatchesAhead
 from torchmlp.training.fused import FusedTraining, why_autograd
 from torchmlp.training.lightning import pl
+from torchmlp.training.means import RunningMeans
 from torchmlp.training.parametrized import scale_rates
+from torchmlp.training.run_state import RunState
 from torchmlp.training.schedules import OneCycle, for_lightning
 from torchmlp.training.targets import target_of
 
@@ -77,6 +79,7 @@ class Classifier(pl.LightningModule):
         find("engine", engine, dict.fromkeys(("auto", "autograd", "fused")))
         self.save_hyperparameters(ignore=["engine"])  # of a run, and not of the weights
         self.engine, self.trained_by = engine, ""
+        self._means = RunningMeans()
         self._fused: FusedTraining | None = None
         self._ahead: BatchesAhead | None = None
         self.loss = loss
@@ -117,7 +120,7 @@ class Classifier(pl.LightningModule):
         self.trained_by = f"autograd ({reason})" if reason else "the engine"
         if reason:
             return
-        self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0])
+        self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0], self._means)
         self._ahead = BatchesAhead(self.trainer, self._fused.step)
 
     def on_train_end(self) -> None:
@@ -136,15 +139,26 @@ class Classifier(pl.LightningModule):
         """The mean loss of the batch."""
         if self._fused:
             loss = self._fused.step(batch)
-            batches_loss, accuracy, count = self._fused.take_means()
         else:
-            loss, accuracy = self._measure(batch)
-            batches_loss, count = loss, len(batch[1])
-        how: dict[str, Any] = {"on_epoch": True, "batch_size": count, "sync_dist": True}
+            loss, right = self._measure(batch)
+            self._means.add(loss.detach(), right, len(batch[1]))
         self.log("train_loss_step", loss, on_step=True, on_epoch=False)
-        self.log("train_loss", batches_loss, on_step=False, prog_bar=True, **how)
-        self.log("train_accuracy", accuracy, on_step=False, **how)
+        total, right = self._means.sums(loss.device)
+        self._log_running("train_loss", total, prog_bar=True)
+        self._log_running("train_accuracy", right)
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's means; an epoch that is resumed in its middle goes on with its own."""
+        self._means.clear()
+
+    def process_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this process beside weights: the means of the epoch so far."""
+        return self._means.state_dict()
+
+    def load_process_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._means.load_state_dict(state)
 
     def validation_step(self, batch: Batch) -> None:
         """Loss and accuracy of the batch, logged."""
@@ -172,6 +186,10 @@ class Classifier(pl.LightningModule):
             optimizer_closure()
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """What makes a resumed run the uninterrupted one."""
+        return [RunState()]
 
     def configure_optimizers(self) -> Any:
         """SGD with momentum over one cycle; the command line puts its own in place of it."""
@@ -206,14 +224,27 @@ class Classifier(pl.LightningModule):
     def _measure(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images, labels = batch
         logits = self(images)
-        accuracy = (logits.detach().argmax(-1) == labels).float().mean()
+        right = (logits.detach().argmax(-1) == labels).sum()
         target = target_of(labels, self.loss, logits.shape[-1], logits.dtype)
-        return mean_loss(logits, target, self.loss), accuracy
+        return mean_loss(logits, target, self.loss), right
+
+    def _log_running(self, name: str, total: Tensor, *, prog_bar: bool = False) -> None:
+        """Log the mean of an epoch that is under way, from its sum so far."""
+        count = self._means.count
+        self.log(
+            name, total / count, on_step=False, on_epoch=True, prog_bar=prog_bar,
+            batch_size=count, sync_dist=True,
+        )  # fmt: skip
+        # Lightning would add up means of as many batches as the clock has put into each group, all
+        # of them rounded.
+        results: Any = self._trainer and self._trainer._results
+        if results and (logged := results.get(f"training_step.{name}")):
+            logged.value, logged.cumulated_batch_size = total, torch.tensor(count).to(total.device)
 
     def _log_evaluation(self, stage: str, batch: Batch) -> None:
-        loss, accuracy = self._measure(batch)
+        loss, right = self._measure(batch)
         self.log_dict(
-            {f"{stage}_loss": loss, f"{stage}_accuracy": accuracy},
+            {f"{stage}_loss": loss, f"{stage}_accuracy": right / len(batch[1])},
             prog_bar=stage == "val",
             batch_size=len(batch[1]),
             sync_dist=True,

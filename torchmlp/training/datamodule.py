@@ -88,6 +88,16 @@ class ImageDataModule(pl.LightningDataModule):
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         self.images: Images | None = None
+        self._seed: int | None = None  # of the order of a run's batches
+
+    def state_dict(self) -> dict[str, int]:
+        """The seed: a resumed run goes on in its order, whatever seed it is given."""
+        return {} if self._seed is None else {"seed": self._seed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on in this order."""
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            self._seed = state_dict["seed"]
 
     def prepare_data(self) -> None:
         """Verify the files; download or unpack what is missing. One process per machine does it."""
@@ -95,7 +105,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Load the images and hold out the validation part."""
-        del stage
+        if stage == "fit" and self.trainer is not None:
+            self._seed = _global_seed()
         if self.images is not None:
             return
         self.images = load_images(self.dataset, self.root, self.source, download=False)
@@ -135,8 +146,6 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         """Training batches, in an order that is a function of seed and epoch."""
-        # PL_GLOBAL_SEED is what seed_everything leaves, and what Lightning's own samplers read.
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         images = self._loaded
         rank, world_size = self._share()
         batches = TrainingBatches(
@@ -145,7 +154,7 @@ class ImageDataModule(pl.LightningDataModule):
             self.batch_size,
             # "Overfit this batch" wants the same batch in every epoch.
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
-            seed=seed,
+            seed=_global_seed() if self._seed is None else self._seed,
             rank=rank,
             world_size=world_size,
         )
@@ -196,3 +205,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _share(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _global_seed() -> int:
+    """What seed_everything leaves, and Lightning's own samplers read."""
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))

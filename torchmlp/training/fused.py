@@ -11,6 +11,7 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import overrides
 from torchmlp.training.engine import Engine, why_not
 from torchmlp.training.lightning import pl
+from torchmlp.training.means import RunningMeans
 from torchmlp.training.targets import target_of
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
@@ -23,15 +24,13 @@ PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true")
 
 
 class FusedTraining:
-    """The training of an MLP with a loss by name, by the engine, with its figures kept as tensors.
-
-    Nothing waits for the device: losses and counts are added up where they are, and handed out when
-    a row is logged.
+    """The training of an MLP with a loss by name, by the engine.
 
     Args:
         mlp: the network, on its device.
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         optimizer: over its parameters.
+        means: is told of each batch; None is nobody.
 
     Attributes:
         last: the last batch, and the state of torch's generator before its step, or None where
@@ -39,15 +38,19 @@ class FusedTraining:
         watcher: called after each step with the engine and the step's loss; None is nobody.
     """
 
-    def __init__(self, mlp: MLP, loss: str, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        mlp: MLP,
+        loss: str,
+        optimizer: torch.optim.Optimizer,
+        means: RunningMeans | None = None,
+    ) -> None:
         self.engine = Engine(mlp, loss, optimizer, only_finite=True)
         self.loss = loss
         self.last: tuple[tuple[Tensor, Tensor], Tensor | None] | None = None
         self.draws = bool(mlp.dropout or mlp.input_dropout)
         self.watcher: Callable[[Engine, Tensor], None] | None = None
-        self._losses: list[Tensor] = []
-        self._counts: list[int] = []
-        self._right: int | Tensor = 0
+        self.means = means or RunningMeans()
 
     def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Train on a batch of images and labels; the mean loss before the step."""
@@ -59,22 +62,10 @@ class FusedTraining:
         # Pixels are scaled in the step.
         x = images if images.dtype == torch.uint8 else scale_pixels(images, dtype)
         loss = self.engine.step(x, target)
-        self._losses.append(loss)
-        self._counts.append(len(labels))
-        self._right = self._right + self.engine.right(labels)
+        self.means.add(loss, self.engine.right(labels), len(labels))
         if self.watcher is not None:
             self.watcher(self.engine, loss)
         return loss
-
-    def take_means(self) -> tuple[Tensor, Tensor, int]:
-        """Mean loss, accuracy and number of the images since the last call, which starts anew."""
-        count = sum(self._counts)
-        losses = torch.stack(self._losses)
-        losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
-        loss = losses @ losses.new_tensor(self._counts) / count
-        accuracy = torch.as_tensor(self._right / count, dtype=torch.float32, device=loss.device)
-        self._losses, self._counts, self._right = [], [], 0
-        return loss, accuracy, count
 
 
 def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]) -> str:

@@ -1,11 +1,15 @@
 """The folder of a run, and what is written into it."""
 
+import csv
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from torchmlp.training.lightning import pl
+
+from lightning_fabric.loggers.logger import rank_zero_experiment  # isort: skip  after pl
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter  # isort: skip
 
 LOGS = "lightning_logs"
 
@@ -44,8 +48,46 @@ def loggers_for(folder: Path) -> list[pl.loggers.Logger]:
     version = int(folder.name.removeprefix("version_"))
     return [
         pl.loggers.TensorBoardLogger(root, name, version, default_hp_metric=False),
-        pl.loggers.CSVLogger(root, name, version),
+        Rows(root, name, version),
     ]
+
+
+class Rows(pl.loggers.CSVLogger):
+    """Lightning's metrics.csv, of rows that are given twice in a row only one.
+
+    A row is written before the checkpoint of its step and given again after it. And the file is
+    never half there: a new column has it written anew, beside the old one.
+    """
+
+    _last: tuple[Any, ...] | None = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """What writes the file."""
+        if self._experiment is None:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _Writer(log_dir=self.log_dir)
+        return self._experiment
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Write a row, unless it is the last one again."""
+        if (metrics, step) != self._last:
+            self._last = metrics, step
+            super().log_metrics(metrics, step)
+
+
+class _Writer(ExperimentWriter):
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(path)
 
 
 def write_summary(folder: str | os.PathLike[str], summary: dict[str, Any]) -> Path:

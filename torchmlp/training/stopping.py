@@ -1,7 +1,7 @@
 """When a run ends before its epochs, steps or time are up."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -26,7 +26,8 @@ class Stopping(pl.Callback):
 
     Raises:
         ValueError: patience below 1, a target accuracy outside 0..1, or a metric that nobody logs
-            (at the end of the first epoch; the message lists what is logged).
+            (at the end of the first epoch; the message lists what is logged); a run that these
+            conditions have ended is resumed with the same ones.
     """
 
     def __init__(
@@ -49,6 +50,17 @@ class Stopping(pl.Callback):
         self.sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
         self.best, self.waited, self.last_loss = -math.inf, 0, math.inf
         self.reason, self._validated = "", False
+        self._conditions = [patience, monitor, self.sign, min_improvement]
+        self._conditions += [target_accuracy, unchanged_loss]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to go on where a resumed run has been ended."""
+        del trainer, pl_module
+        if self.reason:
+            raise ValueError(
+                f"checkpoint of a finished run: {self.reason}; to go on give it other conditions "
+                f"(--stop.patience, --stop.target_accuracy, --stop.unchanged_loss)"
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take note that this epoch has validation metrics of its own."""
@@ -97,14 +109,24 @@ class Stopping(pl.Callback):
         change, self.last_loss = abs(loss - self.last_loss), loss
         return f"train_loss changed by {change:.1e}" if change < self.unchanged_loss else ""
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on counting."""
-        return {"best": self.best, "waited": self.waited, "last_loss": self.last_loss}
+        return {
+            "best": self.best,
+            "waited": self.waited,
+            "last_loss": self.last_loss,
+            "validated": self._validated,
+            "reason": self.reason,
+            "conditions": self._conditions,
+        }
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.best, self.last_loss = state_dict["best"], state_dict["last_loss"]
         self.waited = int(state_dict["waited"])
+        self._validated = state_dict.get("validated", False)
+        same = state_dict.get("conditions") == self._conditions
+        self.reason = state_dict["reason"] if same else ""
 
 
 def _metric(trainer: pl.Trainer, name: str) -> Tensor:
