@@ -114,12 +114,15 @@ def report(words: Sequence[str]) -> int:
 
 def write(found: Any, folder: Path) -> None:
     """Write a report's JSON and page."""
-    (folder / RECORD).write_text(found.to_json() + "\n", encoding="utf-8")
+    from torchmlp.data.whole_file import write_whole  # noqa: PLC0415  imports torch
+
+    write_whole(folder / RECORD, found.to_json() + "\n")
     write_page(found, folder)
 
 
 def write_page(found: Any, folder: Path) -> None:
     """Write a report as a page."""
+    from torchmlp.data.whole_file import write_whole  # noqa: PLC0415
     from torchmlp.plots import page  # noqa: PLC0415  matplotlib takes a second to import
 
-    (folder / PAGE).write_text(page(found, f"diagnosis of {folder.name}"), encoding="utf-8")
+    write_whole(folder / PAGE, page(found, f"diagnosis of {folder.name}"))

@@ -11,6 +11,7 @@ from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
+from torchmlp.data.whole_file import write_whole
 from torchmlp.health import Report
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import diagnose_subject
@@ -80,7 +81,7 @@ def _fix(cli: Any, found: Report, folder: Path) -> str:
     if patch is None:
         return f"no remedy written: no setting of the command line does this ({best.name})"
     path = folder / REMEDY
-    path.write_text(f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}", encoding="utf-8")
+    write_whole(path, f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}")
     config = " ".join(f"--config {name}" for name in cli.configurations)
     return f"remedy {path}\ntry it: python train.py fit {config} --config {path}".replace("  ", " ")
 

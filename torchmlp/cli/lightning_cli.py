@@ -18,6 +18,7 @@ from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.data.whole_file import write_whole
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
@@ -76,7 +77,10 @@ class Parser(LightningArgumentParser):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration of a run with the data that were really used, not with "auto"."""
+    """Saves the configuration of a run with the data that were really used, not with "auto".
+
+    It goes into the run's folder, and nowhere where there is none.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Lightning calls this once the data are loaded."""
@@ -86,6 +90,13 @@ class SaveConfig(SaveConfigCallback):
             for logger in trainer.loggers:
                 logger.log_hyperparams({"data": data.title, "source": data.source})
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write it whole or not at all; Lightning's own, which does not, is switched off."""
+        del pl_module, stage
+        if trainer.loggers and trainer.log_dir is not None:
+            text = self.parser.dump(self.config, skip_none=False)
+            write_whole(Path(trainer.log_dir) / self.config_filename, text)
 
 
 class CommandLine(LightningCLI):
@@ -106,6 +117,7 @@ class CommandLine(LightningCLI):
             subclass_mode_data=True,
             parser_class=Parser,
             save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
             run=True,

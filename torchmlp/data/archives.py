@@ -13,7 +13,7 @@ from typing import IO
 from torchmlp.data.catalogue import TITLES, Archive, RawFile, archives
 from torchmlp.data.download import download
 from torchmlp.data.errors import DataError
-from torchmlp.data.whole_file import whole_file
+from torchmlp.data.whole_file import sweep, whole_file
 
 _CHUNK = 1 << 20
 
@@ -43,6 +43,7 @@ def _prepare(archive: Archive, title: str, *, allow_download: bool) -> None:
     faults = [fault for raw in archive.raw_files if (fault := _known_fault(raw))]
     if archive.raw_files and not faults:
         return
+    sweep(archive.path.parent)
     if archive_fault := _md5_fault(archive.path, archive.md5):
         what = "; ".join([*faults[:1], archive_fault])
         remedy = (

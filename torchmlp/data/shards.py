@@ -2,8 +2,6 @@
 
 import gzip
 import math
-import secrets
-import shutil
 import struct
 import zipfile
 import zlib
@@ -20,6 +18,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from torchmlp.data.errors import DataError
+from torchmlp.data.whole_file import passing_folder, sweep, whole_file
 
 # An .npz file, or the two IDX files of inputs and of targets.
 ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -222,19 +221,17 @@ def write_shards(
         )
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"write_shards: {folder} is not empty; name a new folder")
-    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
-    part.mkdir(parents=True)
     names: list[str] = []
-    try:
+    sweep(folder.parent)
+    with passing_folder(folder) as part:
         for first in range(0, len(inputs), samples_per_shard):
             names.append(f"shard-{len(names):05}.npz")
             rows = slice(first, first + samples_per_shard)
             # C order: by columns, a row would be scattered over the file.
             samples = np.ascontiguousarray(inputs[rows])
-            np.savez(part / names[-1], inputs=samples, targets=targets[rows])
+            with whole_file(part / names[-1]) as file:
+                np.savez(file, inputs=samples, targets=targets[rows])
         part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return [folder / name for name in names]
 
 
