@@ -123,14 +123,14 @@ def checkpoints(folder: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
         folder / f"{name}.ckpt" for name in ("cut", "other", "empty", "text")
     )
     cut.write_bytes(best.read_bytes()[: best.stat().st_size // 2])
-    torch.save({"weights": torch.zeros(3)}, other)
+    torch.save({"weights": 3}, other)
     empty.touch()
     text.write_text("# this is no checkpoint\n", encoding="utf-8")
     return {
         "cut by a full disk": (cut, ("cut.ckpt", "damaged")),
-        "of another program": (other, ("other.ckpt", "no state_dict")),
+        "of another program": (other, ("other.ckpt",)),
         "empty": (empty, ("empty.ckpt", "damaged")),
-        "text": (text, ("text.ckpt", "none or is damaged")),
+        "text": (text, ("text.ckpt", "damaged, or no file of torch.save")),
         "a folder": (folder, (str(folder),)),
     }
 

@@ -64,6 +64,17 @@ def values_of(arguments: list[str], option: str) -> list[str]:
     return [words[0] for name, words in _with_values(arguments[1:]) if name == option and words]
 
 
+def configurations_in(arguments: list[str]) -> list[str]:
+    """The configurations that a rewritten command line names, in their order; -cFILE is one too."""
+    found: list[str] = []
+    for name, words in _with_values(arguments[1:]):
+        if name in ("-c", "--config"):
+            found += words[:1]
+        elif name.startswith("-c"):
+            found.append(name[2:])
+    return found
+
+
 def names_in(arguments: list[str]) -> list[str]:
     """The names of all options in a rewritten command line."""
     return [name for name, _ in _with_values(arguments[1:])]

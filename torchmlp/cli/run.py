@@ -2,17 +2,16 @@
 
 import dis
 import logging
-import pickle
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
-from torchmlp.cli.errors import UsageError, innermost, short
+from torchmlp.cli.checkpoint_file import is_configured, network_words, read_checkpoint
+from torchmlp.cli.errors import UsageError, innermost, reason, short
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
@@ -51,7 +50,7 @@ def run(words: list[str], instead: Instead | None = None) -> int:
     except (DataError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        _complain(f"error: {short(str(error))}")
+        _complain(f"error: {short(reason(error))}")
         return FAILED
     except (ValueError, TypeError, MisconfigurationException) as error:
         if not _is_users_mistake(error):
@@ -71,19 +70,13 @@ def _with_checkpoint(words: list[str]) -> list[str]:
     folder = Path(value_of(words, "--trainer.default_root_dir") or ".") / LOGS
     try:
         path = find_checkpoint(which, folder)
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        data = checkpoint.get("datamodule_hyper_parameters", {})
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, AttributeError) as error:
-        raise UsageError(
-            f"--ckpt_path: expected a Lightning checkpoint, {which} is none or is damaged "
-            f"({type(error).__name__})"
-        ) from error
-    if "state_dict" not in checkpoint:
-        raise UsageError(f"--ckpt_path: expected a Lightning checkpoint, {which} has no state_dict")
+    checkpoint = read_checkpoint(path, words[0], folder)
+    data = checkpoint.get("datamodule_hyper_parameters", {})
     words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
     _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
+    words[1:1] = network_words(words, checkpoint, path)
     if not _names_data(words):
         named = names_in(words)
         keys = [key for key in ("dataset", "source") if f"--data.{key}" not in named]
@@ -93,11 +86,7 @@ def _with_checkpoint(words: list[str]) -> list[str]:
 
 def _names_data(words: list[str]) -> bool:
     """Whether a flag names another class of data, or a configuration has a section on them."""
-    configurations = values_of(words, "--config") + values_of(words, "-c")
-    return "--data" in names_in(words) or any(
-        "data" in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-        for path in configurations
-    )
+    return "--data" in names_in(words) or is_configured(words, "data")
 
 
 def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
