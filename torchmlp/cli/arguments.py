@@ -41,6 +41,11 @@ def rewrite(arguments: list[str]) -> list[str]:
             raise UsageError(f"{name}: expected a value, as in: python train.py {name} VALUE")
         if name in ("-c", "--config") and values and not Path(values[0]).exists():
             raise UsageError(f"--config: expected a YAML file, found none at {values[0]}")
+        if name == "--ckpt_path" and len(values) > 1:
+            raise UsageError(
+                f"{command}: unknown words {' '.join(values[1:])!r} after {name} {values[0]}; "
+                f"expected options, as --name value"
+            )
     has_checkpoint = any(name == "--ckpt_path" for name, _ in options)
     if command != "fit" and not has_checkpoint and not wants_help:
         raise UsageError(

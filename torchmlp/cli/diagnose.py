@@ -8,7 +8,7 @@ from typing import Any
 
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.instead import Instead, OptionParser
+from torchmlp.cli.instead import Instead, OptionParser, check_steps
 
 HELP = """\
 python train.py diagnose --config X.yaml         why does this run fail? what helps?
@@ -56,8 +56,7 @@ def split(words: Sequence[str]) -> tuple[DiagnoseOptions, list[str]]:
     parser.add_argument("--fix", action="store_true")
     parser.add_argument("--replay", type=Path)
     known, rest = parser.parse_known_args(list(words))
-    if known.steps < 1:
-        raise UsageError(f"diagnose: expected --steps of at least 1, got {known.steps}")
+    check_steps("diagnose", known.steps)
     if known.replay is not None:
         if not known.replay.is_file():
             raise UsageError(

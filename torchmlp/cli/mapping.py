@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from torchmlp.cli import configured
 from torchmlp.cli.errors import UsageError
-from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
+from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
 from torchmlp.data.whole_file import write_whole
@@ -44,7 +44,7 @@ def draw_map(cli: Any, options: MapOptions) -> int:
     """Train every combination that has not been trained yet, and say what came of them.
 
     Returns:
-        0; 1 where an engine or the disk failed, 130 where somebody interrupted.
+        0; 1 where an engine or the disk failed, 130 where somebody interrupted, 143 on SIGTERM.
     """
     own, recipe = configured.cell(cli), configured.recipe(cli, options.steps)
     grid = grid_of(options, own)
@@ -106,6 +106,8 @@ def _train(
                 results.add(result)
     except KeyboardInterrupt:
         code, why = INTERRUPTED, "interrupted"
+    except SystemExit:
+        code, why = TERMINATED, "terminated"
     except (CellError, EngineError, ResultsError) as error:
         code, why = FAILED, f"error: {error}"
     else:

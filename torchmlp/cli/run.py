@@ -11,7 +11,7 @@ import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
 from torchmlp.cli.checkpoint_file import is_configured, network_words, read_checkpoint
-from torchmlp.cli.errors import UsageError, innermost, reason, short
+from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK, TERMINATED
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
@@ -47,15 +47,24 @@ def run(words: list[str], instead: Instead | None = None) -> int:
         if interruption.interrupted or type(error).__name__ == SIGTERM_EXCEPTION:
             return _interrupted(interruption)
         return int(error.code or DONE)  # --help, --print_config
-    except (DataError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        _complain(f"error: {short(reason(error))}")
+    except DataError as error:
+        _complain(f"error: {short(str(error))}")
         return FAILED
-    except (ValueError, TypeError, MisconfigurationException) as error:
-        if not _is_users_mistake(error):
-            raise
-        raise UsageError(short(innermost(str(error)))) from error
+    except Exception as error:
+        if mistake := _mistake_in(error):
+            raise UsageError(short(mistake)) from error
+        raise
+
+
+def _mistake_in(error: Exception) -> str:
+    """What a user did wrong, in words; "" for any other error, which keeps its traceback."""
+    if "embedded null" in str(error):
+        return "a path holds a NUL character, which no path can"
+    if _is_users_mistake(error):
+        return innermost(str(error))
+    if _is_of_checkpoint(error):
+        return f"--ckpt_path: the checkpoint does not fit the run: {_said(error)}"
+    return ""
 
 
 def _with_checkpoint(words: list[str]) -> list[str]:
@@ -121,6 +130,21 @@ def _interrupted(interruption: SaveWhenInterrupted) -> int:
     return INTERRUPTED if interruption.interrupted else TERMINATED
 
 
+def _is_of_checkpoint(error: Exception) -> bool:
+    """Whether Lightning was taking a checkpoint in: what is in it may be anything."""
+    trace, modules = error.__traceback__, set()
+    while trace:
+        modules.add(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return "pytorch_lightning.trainer.connectors.checkpoint_connector" in modules
+
+
+def _said(error: Exception) -> str:
+    """What an error says, or what kind it is where that is a lone name."""
+    said = innermost(str(error))
+    return said if " " in said else f"{type(error).__name__} {said}"
+
+
 def _is_users_mistake(error: Exception) -> bool:
     """Whether a raise statement of this package or a check of Lightning's is behind the error.
 
@@ -129,6 +153,8 @@ def _is_users_mistake(error: Exception) -> bool:
     """
     if isinstance(error, MisconfigurationException):
         return True
+    if not isinstance(error, ValueError | TypeError):
+        return False
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
