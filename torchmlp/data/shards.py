@@ -4,7 +4,6 @@ import gzip
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from torchmlp.data.errors import DataError
+from torchmlp.data.errors import UNREADABLE, DataError
 from torchmlp.data.whole_file import passing_folder, sweep, whole_file
 
 # An .npz file, or the two IDX files of inputs and of targets.
@@ -26,7 +25,6 @@ ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
 _CHUNK = 1 << 20
 # Nothing that gzip packs gets smaller: https://zlib.net/zlib_tech.html. Beyond, a header is wrong.
 _MAX_RATIO = 1032
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error)
 _IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -348,8 +346,7 @@ def _faults(path: Path) -> Iterator[None]:
         ) from error
     except DataError:
         raise
-    # RuntimeError is what zipfile raises for settings that it cannot read.
-    except (OSError, EOFError, ValueError, RuntimeError, *_DAMAGE) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read, or is damaged: {error}.\n"
             "Way out: write or download it again, or leave it out. A shard is an .npz file "

@@ -119,7 +119,8 @@ def check_target(shape: torch.Size, target: Tensor, loss: str) -> None:
         raise ValueError(
             f"{loss}: expected a target of shape {tuple(expected)} for an output of shape "
             f"{tuple(shape)}, got {tuple(target.shape)}"
-            + f"; class indices are integers, not {target.dtype}: target.long()" * are_labels
+            + f"; class indices are integers, not {target.dtype}: target.long()"
+            * are_labels
         )
 
 

@@ -6,12 +6,12 @@ import pickle
 import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
 
+from torchmlp.data.errors import UNREADABLE
 from torchmlp.data.whole_file import whole_file
 
 # The checksum is the comment that ends the zip: torch.load and unzip read the file as any other.
@@ -19,8 +19,6 @@ _WORDS = b"torchmlp sha256 "
 _DIGITS = 2 * hashlib.sha256().digest_size
 _SEAL = len(_WORDS) + _DIGITS
 _BEGINS, _ENDS, _END = b"PK\3\4", b"PK\5\6", 22  # a zip, its last record and that one's bytes
-# All that zipfile raises, of what is encrypted and of places outside the file too.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 class DamagedFileError(ValueError):
@@ -114,7 +112,7 @@ def _check_parts(file: BinaryIO, path: Path, tail: bytes, size: int) -> None:
             # torch.save packs nothing; what does may unpack to any size.
             is_packed = sum(part.file_size for part in parts) > size
             wrong = None if is_packed else archive.testzip()
-    except (*_DAMAGE, OSError) as error:
+    except UNREADABLE as error:
         raise DamagedFileError(f"{path} is damaged ({error})") from error
     if is_packed:
         raise DamagedFileError(f"{path} is no file of torch.save's: its parts are packed")

@@ -1,20 +1,15 @@
 """Gradients in an .npz file, whatever language wrote it."""
 
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from torchmlp.data.errors import UNREADABLE
 from torchmlp.verify.foreign import Array, Sheet
 
 MAX_BYTES = 1 << 30  # of a network that finite differences can be taken of: far less
-_DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, AttributeError),
-    *(RuntimeError, MemoryError, SyntaxError, TypeError, KeyError),  # numpy's, of a header
-)
 KEYS = "x, target, W1, b1, ..., dW1, db1, ... and, if you have it, loss"
 
 
@@ -72,7 +67,7 @@ def _arrays(path: Path) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
-    except (*_DAMAGE, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path}: expected an .npz file with the arrays {KEYS} ({error})"
         ) from None
