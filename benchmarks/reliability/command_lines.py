@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -40,7 +40,6 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "command_lines.csv"
 KEY = ("benchmark", "command")
 LIMIT_S = 60
 IMPORTED = ("cli.run", "cli.diagnosing", "cli.mapping", "cli.verify", "plots", "health")
-IMPORTED = tuple(f"torchmlp.{name}" for name in IMPORTED)
 CODES = {0: "done", 1: "failed", 2: "usage", 3: "sick"}
 FAULTS = ("traceback", "hang", "crash", "other code", "silent", "word ignored")
 STRAY = "zz_stray"  # a word that no command knows
@@ -86,6 +85,31 @@ OPTIONS = (
     *("--model.parametrization", "--model.base_width", "--trainer.gradient_clip_val", "--steps"),
     *("--lr_scheduler.warmup", "--optimizer.momentum", "--seed_everything", "--trainer", "--stop"),
 )
+# Options with values that they take, for lines that go further than the parser.
+PLAUSIBLE = (
+    *(("--model.dropout", "0.1"), ("--trainer.gradient_clip_val", "1"), ("--data.max_shift", "0")),
+    *(("--model.loss", "mse"), ("--model.loss", "bce"), ("--model.engine", "autograd")),
+    *(("--optimizer", "Adam"), ("--optimizer", "Rprop"), ("--optimizer", "LBFGS")),
+    *(("--lr", "1e30"), ("--lr", "0"), ("--activation", "silu"), ("--init", "constant(0)")),
+    *(("--precision", "bf16-mixed"), ("--precision", "64-true"), ("--health", "false")),
+    *(("--trainer.accumulate_grad_batches", "2"), ("--trainer.val_check_interval", "0.5")),
+    *(("--trainer.logger", "false"), ("--trainer.fast_dev_run", "1"), ("--seed", "7")),
+    *(("--trainer.limit_train_batches", "1"), ("--trainer.enable_checkpointing", "false")),
+    *(
+        ("--stop.target_accuracy", "0.5"),
+        ("--stop.monitor", "train_loss"),
+        ("--data.val_size", "0"),
+    ),
+    *(
+        ("--model.output_activation", "tanh"),
+        ("--model.parametrization", "mup"),
+        ("--hidden", "[]"),
+    ),
+    *(("--lr_scheduler", "StepLR"), ("--lr_scheduler.warmup", "0"), ("--model.bias", "false")),
+    *(("--data.dataset", "kmnist"), ("--data.source", "full"), ("--data_root", "pictures")),
+    *(("--trainer.overfit_batches", "1"), ("--trainer.limit_test_batches", "0")),
+    *(("--trainer.max_time", "00:00:00:01"), ("--config", "right.yaml"), ("--batch_size", "1000")),
+)
 SECTIONS = ("model", "data", "optimizer", "lr_scheduler", "trainer", "stop", "seed_everything")
 SETTINGS = ("class_path", "init_args", "hidden", "lr", "max_epochs", "root")
 CONFIGURATIONS = (
@@ -129,12 +153,12 @@ class Row:
     faults: int
     longest_s: float
     seed: int
+    cpu: str
+    cores: int
     torch: str
+    commit: str
+    date: str
     benchmark: str = "command_lines"
-    cpu: str = field(default_factory=lambda: machine()["cpu"])
-    cores: int = field(default_factory=lambda: machine()["cores"])
-    commit: str = field(default_factory=lambda: machine()["commit"])
-    date: str = field(default_factory=lambda: machine()["date"])
 
 
 class Answer(NamedTuple):
@@ -213,18 +237,20 @@ def fault_of(answer: Answer) -> str:
     return ""
 
 
-def draw_line(draw: random.Random) -> Line:
+def draw_line(draw: random.Random) -> Line:  # noqa: C901  a case for each change
     """A line that is right, but for one to three changes."""
     words, configuration, has_stray = list(draw.choice(LINES)), None, False
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         at = draw.randrange(len(words)) if words else 0
-        match draw.choice("vvvvooosdwcmt"):
+        match draw.choice("vvkkkkkkoosdwcmt"):
             case "v":  # another value
                 values = [k for k, word in enumerate(words) if k and not word.startswith("-")]
                 at = draw.choice(values or [at])
                 words[at : at + 1] = [draw.choice(VALUES)]
             case "o":  # another option
                 words += [draw.choice(OPTIONS), draw.choice(VALUES)]
+            case "k":  # an option that may do
+                words += draw.choice(PLAUSIBLE)
             case "s":  # a word too many
                 words.append(STRAY)
                 has_stray = True
@@ -282,7 +308,7 @@ def main(words: list[str] | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     for module in IMPORTED:
-        import_module(module)
+        import_module(f"torchmlp.{module}")
     gc.collect()
     gc.freeze()  # a child that looked through it all would copy it
     draw = random.Random(options.seed)  # noqa: S311  it is to be repeated
@@ -308,10 +334,17 @@ def main(words: list[str] | None = None) -> int:
                       file=sys.stderr, flush=True)  # fmt: skip
     total = sum(counts.values(), Counter[str]())
     rows = [
-        Row(name, c.total(), *(c[k] for k in (*CODES.values(), "trains")),
-            sum(c[k] for k in FAULTS), round(longest[name], 1), options.seed, torch.__version__)
+        Row(
+            command=name,
+            inputs=c.total(),
+            faults=sum(c[fault] for fault in FAULTS),
+            longest_s=round(longest[name], 1),
+            seed=options.seed,
+            **{code: c[code] for code in (*CODES.values(), "trains")},  # type: ignore[arg-type]
+            **machine(),
+        )
         for name, c in sorted(counts.items())
-    ]  # fmt: skip
+    ]
     write(options.output, rows, KEY)
     told = ", ".join(f"{total[name]} {name}" for name in (*CODES.values(), "trains", *FAULTS))
     print(f"{total.total()} command lines: {told}")

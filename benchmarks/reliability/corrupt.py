@@ -20,7 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,12 @@ class Row:
     traceback: int
     hang: int
     seed: int
+    cpu: str
+    cores: int
     torch: str
+    commit: str
+    date: str
     benchmark: str = "corrupt"
-    cpu: str = field(default_factory=lambda: machine()["cpu"])
-    cores: int = field(default_factory=lambda: machine()["cores"])
-    commit: str = field(default_factory=lambda: machine()["commit"])
-    date: str = field(default_factory=lambda: machine()["date"])
 
 
 class HangError(BaseException):
@@ -201,7 +201,9 @@ def _digits(folder: Path) -> Path:
     path = folder / "digits.npz"
     images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10
     parts = {"train": images, "test": images}
-    arrays = {f"{k}_images": v for k, v in parts.items()} | {f"{k}_labels": labels for k in parts}
+    arrays: dict[str, Any] = {f"{k}_images": v for k, v in parts.items()} | {
+        f"{k}_labels": labels for k in parts
+    }
     np.savez_compressed(path, **arrays)
     return path
 
@@ -256,7 +258,9 @@ KINDS = {
         _idx, lambda path: _batches((path, path.with_name("labels"))), (DataError,)
     ),
     "shard .npz": Kind(_npz_shard, _batches, (DataError,), is_checked=False),
-    "configuration": Kind(_configuration, read_configuration, (UsageError,), is_checked=False),
+    "configuration": Kind(
+        _configuration, lambda path: read_configuration(str(path)), (UsageError,), is_checked=False
+    ),
     "diagnosis.json": Kind(
         _diagnosis,
         lambda path: Report.from_json(path.read_text(encoding="utf-8")).to_json(),
@@ -272,9 +276,9 @@ def damaged(content: bytes, how: str, draw: random.Random) -> bytes:
     """Other bytes than these: a bit flipped, cut, or two blocks swapped."""
     if how == "flip":
         bit = draw.randrange(8 * len(content))
-        found = bytearray(content)
-        found[bit // 8] ^= 1 << bit % 8
-        return bytes(found)
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        return bytes(flipped)
     if how == "cut":
         return content[: draw.randrange(len(content))]
     while True:
@@ -284,7 +288,7 @@ def damaged(content: bytes, how: str, draw: random.Random) -> bytes:
         one, other = content[a : a + size], content[b : b + size]
         found = content[:a] + other + content[a + size : b] + one + content[b + size :]
         if found != content:
-            return bytes(found)
+            return found
 
 
 @contextmanager
@@ -350,7 +354,7 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
-    library._compile = _no_compiler  # type: ignore[assignment]  # noqa: SLF001  a wrong one is told by it
+    library._compile = _no_compiler  # noqa: SLF001  a wrong one is told by it
     rows, total = [], Counter[str]()
     for name, kind in KINDS.items():
         flips = options.flips if name in SEALED else max(1, options.flips // SHARE)
@@ -360,9 +364,16 @@ def main(words: list[str] | None = None) -> int:
             counts = run(name, how, count, draw)
             numbers = {outcome: counts[outcome] for outcome in OUTCOMES}
             rows.append(
-                Row(name, how, kind.is_checked, count, *numbers.values(), options.seed,
-                    torch.__version__)
-            )  # fmt: skip
+                Row(
+                    kind=name,
+                    damage=how,
+                    is_checked=kind.is_checked,
+                    files=count,
+                    seed=options.seed,
+                    **numbers,  # type: ignore[arg-type]  counts
+                    **machine(),
+                )
+            )
             total += counts
             total["checked and accepted"] += counts["accepted"] * kind.is_checked
             print(f"{name}, {how}: {json.dumps(numbers)}", flush=True)

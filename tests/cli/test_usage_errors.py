@@ -30,7 +30,14 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "flag without value": (("--lr",), ("--lr", "expected a value")),
     "checkpoint without value": (("fit", "--ckpt_path"), ("--ckpt_path", "expected one argument")),
     "rate of letters": (("--lr", "abc"), ("lr", "a number", "'abc'")),
-    "rate below zero": (("--lr", "-1", *E), ("learning rate", "-1.0")),
+    "rate below zero": (("--lr", "-1", *E), ("--optimizer.lr", "learning rate", "-1.0")),
+    "seed below zero": (("--seed", "-5", *E), ("--seed", "0 to 4294967295", "-5")),
+    "warmup of nothing": (("--lr_scheduler.warmup", "~", *E), ("lr_scheduler.warmup", "null")),
+    "words after a checkpoint": (
+        ("predict", "--ckpt_path", "best", "a.png", "b.png"), ("'a.png b.png'", "--ckpt_path best")
+    ),
+    "a step for ever": (("map", "--steps", "9223372036854775807"), ("--steps", "10000000")),
+    "softmax": (("--model.output_activation", "softmax", *E), ("cross_entropy", "'identity'")),
     "seed of letters": (("--seed", "x"), ("seed_everything", "an integer", "'x'")),
     "optimizer": (("--optimizer", "Adm"), ("optimizer", "'Adm'", "Adam")),
     "scheduler": (("--lr_scheduler", "OneCycl"), ("lr_scheduler", "'OneCycl'", "OneCycle")),

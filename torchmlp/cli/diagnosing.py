@@ -54,6 +54,9 @@ def _replay(module: Any, subject: Subject, path: Path) -> int:
         module.load_state_dict(state["state_dict"])
         x, target = state["batch"]
         batch, step = (x.clone(), target.clone()), int(state["step"])
+        for given, own in zip(batch, subject.batches[0], strict=True):
+            if len(x) != len(given) or given[0].numel() != own[0].numel():
+                raise ValueError(f"a batch of shape {tuple(given.shape)}")  # noqa: TRY301
         torch.set_rng_state(state["rng"])
         subject.model.train()
         found = locate(subject, batch, step)

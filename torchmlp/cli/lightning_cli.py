@@ -311,7 +311,8 @@ class CommandLine(LightningCLI):
 
     def test(self, **arguments: Any) -> None:
         """Measure a checkpoint on the test images."""
-        self._test(arguments["ckpt_path"])
+        if not self._test(arguments["ckpt_path"]):
+            raise UsageError("test: nothing was measured; expected a test_step and test images")
 
     def predict(self, **arguments: Any) -> None:
         """Write the probabilities of the test images' classes to predictions.csv."""
@@ -339,9 +340,11 @@ class CommandLine(LightningCLI):
         if not is_overridden("test_step", self.model):
             return {}
         data = self.datamodule
-        (metrics,) = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
-        self._report(metrics, "test")
-        return dict(metrics)
+        measured = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
+        if not measured:
+            return {}  # no batch of the test images is wanted
+        self._report(measured[0], "test")
+        return dict(measured[0])
 
     def _report(self, metrics: Any, stage: str) -> None:
         for name, value in metrics.items():

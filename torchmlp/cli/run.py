@@ -108,7 +108,10 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
         key = name.removeprefix("--model.")
         if name == key or key not in settings:
             continue
-        wanted = yaml.safe_load(values_of(words, name)[-1])
+        try:
+            wanted = yaml.safe_load(values_of(words, name)[-1])
+        except (yaml.YAMLError, ValueError, IndexError):
+            continue  # the parser tells
         if wanted not in (settings[key], [settings[key]]) and [wanted] != settings[key]:
             raise UsageError(
                 f"{name}: the checkpoint is of another shape or kind, {key}={settings[key]}, "
