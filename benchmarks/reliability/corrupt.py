@@ -362,7 +362,6 @@ def main(words: list[str] | None = None) -> int:
             draw = random.Random(f"{options.seed} {name} {how}")  # noqa: S311  it is to be repeated
             count = flips if how == "flip" else max(1, flips // SHARE)
             counts = run(name, how, count, draw)
-            numbers = {outcome: counts[outcome] for outcome in OUTCOMES}
             rows.append(
                 Row(
                     kind=name,
@@ -370,13 +369,20 @@ def main(words: list[str] | None = None) -> int:
                     is_checked=kind.is_checked,
                     files=count,
                     seed=options.seed,
-                    **numbers,  # type: ignore[arg-type]  counts
+                    refused=counts["refused"],
+                    unchanged=counts["unchanged"],
+                    accepted=counts["accepted"],
+                    traceback=counts["traceback"],
+                    hang=counts["hang"],
                     **machine(),
                 )
             )
             total += counts
             total["checked and accepted"] += counts["accepted"] * kind.is_checked
-            print(f"{name}, {how}: {json.dumps(numbers)}", flush=True)
+            print(
+                f"{name}, {how}: {json.dumps({name: counts[name] for name in OUTCOMES})}",
+                flush=True,
+            )
     write(options.output, rows, KEY)
     wrong = total["checked and accepted"] + total["traceback"] + total["hang"]
     files = sum(row.files for row in rows)
