@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
 from torchmlp.autograd import network_loss
+from torchmlp.autograd.composed import is_foreign
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATION_NAMES)
@@ -550,3 +551,14 @@ def test_trains_like_sequential() -> None:
         torch.autograd.backward(F.cross_entropy(network(problem.x), problem.target))
         theirs.step()
     assert worst_relative_error(problem.parameters, list(network.parameters())) < 1e-9
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_an_array_is_no_tensor(place: int) -> None:
+    """Inputs, targets or weights of numpy's are told how they become tensors; dense, mean_loss and
+    network_loss all ask."""
+    arguments: list[Any] = [torch.zeros(2, 3), torch.tensor([0, 1]), torch.zeros(2, 3)]
+    assert not is_foreign(*arguments)
+    arguments[place] = arguments[place].numpy()
+    with pytest.raises(TypeError, match=r"got numpy.ndarray; convert an array with torch.from_num"):
+        is_foreign(*arguments)

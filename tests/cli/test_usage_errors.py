@@ -30,7 +30,14 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "flag without value": (("--lr",), ("--lr", "expected a value")),
     "checkpoint without value": (("fit", "--ckpt_path"), ("--ckpt_path", "expected one argument")),
     "rate of letters": (("--lr", "abc"), ("lr", "a number", "'abc'")),
-    "rate below zero": (("--lr", "-1", *E), ("learning rate", "-1.0")),
+    "rate below zero": (("--lr", "-1", *E), ("--optimizer.lr", "learning rate", "-1.0")),
+    "seed below zero": (("--seed", "-5", *E), ("--seed", "0 to 4294967295", "-5")),
+    "warmup of nothing": (("--lr_scheduler.warmup", "~", *E), ("lr_scheduler.warmup", "null")),
+    "words after a checkpoint": (
+        ("predict", "--ckpt_path", "best", "a.png", "b.png"), ("'a.png b.png'", "--ckpt_path best")
+    ),
+    "a step for ever": (("map", "--steps", "9223372036854775807"), ("--steps", "10000000")),
+    "softmax": (("--model.output_activation", "softmax", *E), ("cross_entropy", "'identity'")),
     "seed of letters": (("--seed", "x"), ("seed_everything", "an integer", "'x'")),
     "optimizer": (("--optimizer", "Adm"), ("optimizer", "'Adm'", "Adam")),
     "scheduler": (("--lr_scheduler", "OneCycl"), ("lr_scheduler", "'OneCycl'", "OneCycle")),
@@ -123,14 +130,14 @@ def checkpoints(folder: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
         folder / f"{name}.ckpt" for name in ("cut", "other", "empty", "text")
     )
     cut.write_bytes(best.read_bytes()[: best.stat().st_size // 2])
-    torch.save({"weights": torch.zeros(3)}, other)
+    torch.save({"weights": 3}, other)
     empty.touch()
     text.write_text("# this is no checkpoint\n", encoding="utf-8")
     return {
         "cut by a full disk": (cut, ("cut.ckpt", "damaged")),
-        "of another program": (other, ("other.ckpt", "no state_dict")),
+        "of another program": (other, ("other.ckpt",)),
         "empty": (empty, ("empty.ckpt", "damaged")),
-        "text": (text, ("text.ckpt", "none or is damaged")),
+        "text": (text, ("text.ckpt", "damaged, or no file of torch.save")),
         "a folder": (folder, (str(folder),)),
     }
 

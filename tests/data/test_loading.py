@@ -13,6 +13,7 @@ from torchmlp.data import (
     archives,
     import_torchvision,
     load_images,
+    loading,
     prepare_images,
 )
 from torchmlp.data.catalogue import CLASSES, TITLES
@@ -223,20 +224,42 @@ def test_one_process_prepares_and_all_load(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_unusable_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A root that is no folder is named; auto mode falls back with that reason."""
+    """A root that is no folder is named, and nothing stands in for it; a full disk is named."""
     root = tmp_path / "file"
     root.touch()
-    with pytest.raises(DataError, match=f"data folder {root} cannot be used: .*Not a directory"):
-        load_images("mnist", root, "full")
-    with pytest.warns(EmbeddedDataWarning, match=f"data folder {root} cannot be used"):
-        load_images("mnist", root)
+    for source in ("full", "auto"):
+        with pytest.raises(DataError, match=f"data folder {root} is no folder"):
+            load_images("mnist", root, source)
 
     def full_disk(_urls: object, path: Path, _md5: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(archives, "download", full_disk)
-    with pytest.raises(DataError, match=f"data folder {tmp_path} .*No space left on device"):
-        load_images("usps", tmp_path)
+    with pytest.raises(DataError, match=f"data folder {tmp_path}/new .*No space left on device"):
+        load_images("usps", tmp_path / "new")
+
+
+@pytest.mark.parametrize("source", ["auto", "full"])
+def test_somebodys_folder_is_left_alone(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of pictures is no data set of ours: nothing is written into it, and no other digits
+    are trained on in its place. One that is empty, or holds data sets, is filled."""
+    prepared: list[Path] = []
+    monkeypatch.setattr(loading, "prepare_files", lambda _, root, **how: prepared.append(root))  # noqa: ARG005
+    (tmp_path / "cat.png").touch()
+    (tmp_path / "dogs").mkdir()
+    with pytest.raises(DataError, match=r"holds other things \(cat.png, dogs\) and no data set"):
+        prepare_images("mnist", tmp_path, source)
+    assert not prepared
+    assert {path.name for path in tmp_path.iterdir()} == {"cat.png", "dogs"}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "ours" / "FashionMNIST").mkdir(parents=True)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "usps.t.bz2").touch()
+    for name in ("empty", "new", "ours", "files"):
+        assert prepare_images("mnist", tmp_path / name, source) == "full"
+    assert len(prepared) == 4
 
 
 def test_unknown_names() -> None:

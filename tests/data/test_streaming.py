@@ -370,9 +370,9 @@ def test_write_shards_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "shards"
     savez = np.savez
 
-    def full(path: Path, **arrays: Any) -> None:
-        savez(path, **arrays)
-        if path.name.startswith("shard-00001"):
+    def full(file: Any, **arrays: Any) -> None:
+        savez(file, **arrays)
+        if Path(file.name).name.startswith("shard-00001"):
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

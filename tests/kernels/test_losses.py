@@ -240,3 +240,9 @@ def test_unknown_loss(call: Callable[[Tensor, Tensor, str], Tensor]) -> None:
         r"cross_entropy, mse, bce",
     ):
         call(torch.zeros(2, 2), torch.zeros(2, 2), "crossentropy")
+
+
+def test_labels_as_numbers_are_told_of() -> None:
+    """Class indices that came as float64 get the call that mends them."""
+    with pytest.raises(ValueError, match=r"integers, not torch.float64: target.long\(\)"):
+        mean_of_losses(torch.zeros(4, 3), torch.zeros(4, dtype=torch.float64), "cross_entropy")

@@ -255,3 +255,45 @@ def test_mistakes_are_explained() -> None:
         lambda: model(x).sum() * 0 + next(numbers),
         model,
     )
+
+
+class _Linear(torch.autograd.Function):
+    """As people write it: arguments are kept as they come, and multiplied in backward."""
+
+    is_right = True
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.x = x
+        return x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, weight = ctx.saved_tensors
+        bias = delta.sum(0) if _Linear.is_right else delta.mean(0)
+        return delta @ weight, delta.T @ ctx.x, bias
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_float32_function_that_takes_parameters_directly(
+    is_right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backward is widened as its forward is: what is right passes, and what is wrong is found,
+    in float32 as it is."""
+    monkeypatch.setattr(_Linear, "is_right", is_right)
+    apply: Any = _Linear.apply
+    parameters = {
+        name: torch.randn(shape, requires_grad=True)
+        for name, shape in {"w1": (6, 4), "b1": (6,), "w2": (3, 6), "b2": (3,)}.items()
+    }
+    x, target = torch.randn(7, 4), torch.randint(3, (7,))
+
+    def loss() -> Tensor:
+        w1, b1, w2, b2 = parameters.values()
+        return nn.functional.cross_entropy(apply(apply(x, w1, b1).relu(), w2, b2), target)
+
+    report = check_gradients(loss, parameters, tolerance=1e-6)
+    wrong = {name for name, m in report.measurements.items() if not m.is_right}
+    assert wrong == (set() if is_right else {"b1", "b2"})
+    assert all(parameter.dtype == torch.float32 for parameter in parameters.values())

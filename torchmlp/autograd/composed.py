@@ -51,12 +51,22 @@ def is_foreign(x: Any, *tensors: Any) -> bool:
     """Whether torch's own operator has to decide what the arguments mean.
 
     A tensor with functions of its own for torch's (`__torch_function__`), a sparse or a nested one.
+
+    Raises:
+        TypeError: an argument is no tensor at all.
     """
-    return (
-        x.layout != torch.strided or x.is_nested
-        if _are_plain((x, *tensors))
-        else has_torch_function(tuple(t for t in (x, *tensors) if type(t) not in PLAIN))
-    )
+    if _are_plain((x, *tensors)):
+        return bool(x.layout != torch.strided or x.is_nested)
+    others = tuple(t for t in (x, *tensors) if type(t) not in PLAIN)
+    if has_torch_function(others):
+        return True
+    for other in others:
+        if not isinstance(other, Tensor):
+            raise TypeError(
+                f"expected tensors, got {type(other).__module__}.{type(other).__name__}; convert "
+                f"an array with torch.from_numpy(array), and to the weights' dtype with .float()"
+            )
+    return False
 
 
 def _are_plain(tensors: Iterable[Any]) -> bool:

@@ -3,11 +3,13 @@
 import gc
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from torchmlp.cli import diagnose as diagnose_command
 from torchmlp.cli import map as map_command
+from torchmlp.cli import streams
 from torchmlp.cli.arguments import rewrite
-from torchmlp.cli.errors import UsageError
+from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
 from torchmlp.training.interruption import Interruption
@@ -26,32 +28,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done; 1 failed, or gradients are wrong; 2 usage; 3 the run is numerically sick; 130
         Ctrl-C; 143 SIGTERM.
     """
+    streams.open_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    instead = INSTEAD.get(words[0]) if words else None
-    if words in (["-h"], ["--help"]) or (instead and {"-h", "--help"} & set(words)):
-        print(instead.HELP if instead else HELP, end="")  # noqa: T201  the program's output
-        return DONE
     interruption = Interruption()
     with interruption.heard():
         try:
             code = _run(words, interruption)
+            sys.stdout.flush()
         except UsageError as error:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
-            code = USAGE
+            code = _told(f"error: {error}", USAGE)
         except KeyboardInterrupt:
-            print(f"{interruption.word} before training began", file=sys.stderr)  # noqa: T201
-            code = INTERRUPTED
+            code = _told(f"{interruption.word} before training began", INTERRUPTED)
         except BrokenPipeError:
-            sys.stderr.close()  # the reader has gone: no one is left to tell
-            code = FAILED
+            code = FAILED  # the reader has gone: no one is left to tell
+        except OSError as error:
+            code = _told(f"error: {reason(error)}", FAILED)
         except BaseException:
             # What a signal has broken off may have been caught and turned into anything.
             if interruption.number is None:
                 raise
+    streams.let_go()
     return code if interruption.number is None else interruption.exit_code
 
 
+def _told(line: str, code: int) -> int:
+    with suppress(OSError):  # there is nowhere else to say it
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+    return code
+
+
 def _run(words: list[str], interruption: Interruption) -> int:
+    command = INSTEAD.get(words[0]) if words else None
+    if words in (["-h"], ["--help"]) or (command and {"-h", "--help"} & set(words)):
+        print(command.HELP if command else HELP, end="")  # noqa: T201  the program's output
+        return DONE
     if words[:1] == ["verify"]:
         from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 

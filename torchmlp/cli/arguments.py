@@ -41,6 +41,11 @@ def rewrite(arguments: list[str]) -> list[str]:
             raise UsageError(f"{name}: expected a value, as in: python train.py {name} VALUE")
         if name in ("-c", "--config") and values and not Path(values[0]).exists():
             raise UsageError(f"--config: expected a YAML file, found none at {values[0]}")
+        if name == "--ckpt_path" and len(values) > 1:
+            raise UsageError(
+                f"{command}: unknown words {' '.join(values[1:])!r} after {name} {values[0]}; "
+                f"expected options, as --name value"
+            )
     has_checkpoint = any(name == "--ckpt_path" for name, _ in options)
     if command != "fit" and not has_checkpoint and not wants_help:
         raise UsageError(
@@ -62,6 +67,17 @@ def value_of(arguments: list[str], option: str) -> str | None:
 def values_of(arguments: list[str], option: str) -> list[str]:
     """The values an option is given in a rewritten command line, in their order."""
     return [words[0] for name, words in _with_values(arguments[1:]) if name == option and words]
+
+
+def configurations_in(arguments: list[str]) -> list[str]:
+    """The configurations that a rewritten command line names, in their order; -cFILE is one too."""
+    found: list[str] = []
+    for name, words in _with_values(arguments[1:]):
+        if name in ("-c", "--config"):
+            found += words[:1]
+        elif name.startswith("-c"):
+            found.append(name[2:])
+    return found
 
 
 def names_in(arguments: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.instead import Instead, OptionParser
+from torchmlp.cli.instead import Instead, OptionParser, check_steps
 
 HELP = """\
 python train.py diagnose --config X.yaml         why does this run fail? what helps?
@@ -56,8 +56,7 @@ def split(words: Sequence[str]) -> tuple[DiagnoseOptions, list[str]]:
     parser.add_argument("--fix", action="store_true")
     parser.add_argument("--replay", type=Path)
     known, rest = parser.parse_known_args(list(words))
-    if known.steps < 1:
-        raise UsageError(f"diagnose: expected --steps of at least 1, got {known.steps}")
+    check_steps("diagnose", known.steps)
     if known.replay is not None:
         if not known.replay.is_file():
             raise UsageError(
@@ -114,12 +113,15 @@ def report(words: Sequence[str]) -> int:
 
 def write(found: Any, folder: Path) -> None:
     """Write a report's JSON and page."""
-    (folder / RECORD).write_text(found.to_json() + "\n", encoding="utf-8")
+    from torchmlp.data.whole_file import write_whole  # noqa: PLC0415  imports torch
+
+    write_whole(folder / RECORD, found.to_json() + "\n")
     write_page(found, folder)
 
 
 def write_page(found: Any, folder: Path) -> None:
     """Write a report as a page."""
+    from torchmlp.data.whole_file import write_whole  # noqa: PLC0415
     from torchmlp.plots import page  # noqa: PLC0415  matplotlib takes a second to import
 
-    (folder / PAGE).write_text(page(found, f"diagnosis of {folder.name}"), encoding="utf-8")
+    write_whole(folder / PAGE, page(found, f"diagnosis of {folder.name}"))

@@ -8,15 +8,17 @@ import yaml
 
 from torchmlp.cli import configured
 from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
-from torchmlp.cli.errors import UsageError
+from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
+from torchmlp.data.whole_file import write_whole
 from torchmlp.health import Report
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import diagnose_subject
 from torchmlp.health.record import NotFinite
 from torchmlp.health.subject import Subject
 from torchmlp.training.classifier import Classifier
+from torchmlp.training.sealed import DamagedFileError, load_sealed
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 
@@ -44,15 +46,25 @@ def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
 
 
 def _replay(module: Any, subject: Subject, path: Path) -> int:
-    state = torch.load(path, weights_only=True)
+    try:
+        state = load_sealed(path)
+    except (DamagedFileError, OSError) as error:
+        raise UsageError(f"--replay: {reason(error)}") from error
     try:
         module.load_state_dict(state["state_dict"])
-        batch, step = tuple(state["batch"]), int(state["step"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UsageError(f"--replay: {path} is of another model, or no broken.pt") from error
-    subject.model.train()
-    torch.set_rng_state(state["rng"])
-    found = locate(subject, batch, step)
+        x, target = state["batch"]
+        batch, step = (x.clone(), target.clone()), int(state["step"])
+        for given, own in zip(batch, subject.batches[0], strict=True):
+            if len(x) != len(given) or given[0].numel() != own[0].numel():
+                raise ValueError(f"a batch of shape {tuple(given.shape)}")  # noqa: TRY301
+        torch.set_rng_state(state["rng"])
+        subject.model.train()
+        found = locate(subject, batch, step)
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"--replay: {path} is of another model, or no broken.pt that a fit left "
+            f"({type(error).__name__})"
+        ) from error
     if found is None:
         say(f"step {step} again: everything is finite")
         return DONE
@@ -80,7 +92,7 @@ def _fix(cli: Any, found: Report, folder: Path) -> str:
     if patch is None:
         return f"no remedy written: no setting of the command line does this ({best.name})"
     path = folder / REMEDY
-    path.write_text(f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}", encoding="utf-8")
+    write_whole(path, f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}")
     config = " ".join(f"--config {name}" for name in cli.configurations)
     return f"remedy {path}\ntry it: python train.py fit {config} --config {path}".replace("  ", " ")
 

@@ -6,13 +6,10 @@ left to the parser: nothing may be refused here that it would accept.
 
 import re
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from torchmlp.cli.arguments import names_in, value_of, values_of
-from torchmlp.cli.errors import UsageError, short, unknown_option
+from torchmlp.cli.arguments import configurations_in, names_in, value_of
+from torchmlp.cli.configuration import read_configuration
+from torchmlp.cli.errors import UsageError, unknown_option
 from torchmlp.cli.settings import SECTIONS, known_options, known_settings
 
 OF_EVERY_CLASS = {"help", "class_path", "init_args", "dict_kwargs"}
@@ -53,7 +50,7 @@ def check(words: list[str]) -> None:
     }
     for name in names:
         _check_name(words[0], name, own)
-    for path in values_of(words, "--config") + values_of(words, "-c"):
+    for path in configurations_in(words):
         _check_configuration(words[0], path, own)
     for option, (name, kind) in NUMBERS.items():
         value = value_of(words, option) or ""
@@ -114,17 +111,16 @@ def _check_name(command: str, name: str, own: set[str]) -> None:
 
 
 def _check_configuration(command: str, path: str, own: set[str]) -> None:
-    try:
-        # With the parser's loader and encoding.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        settings: Any = yaml.load(Path(path).read_text(), loader)  # noqa: S506  it is a safe one
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--config: expected a YAML file, {path} is not text") from error
-    except (yaml.scanner.ScannerError, yaml.parser.ParserError) as error:
-        raise UsageError(short(f"Problems parsing config: {error}")) from error
-    except (yaml.YAMLError, ValueError, OSError):
-        return  # the parser reads tags and dates otherwise
-    for key, value in settings.items() if isinstance(settings, dict) else ():
+    settings = read_configuration(path)
+    if settings is not None and not isinstance(settings, dict):
+        raise UsageError(
+            f"--config: expected a YAML file with sections such as model: and data:, {path} holds "
+            f"{type(settings).__name__}"
+        )
+    for section, value in (settings or {}).items():
+        if section in SECTIONS and value is not None and not isinstance(value, dict | str):
+            raise UsageError(f"{section}: expected settings with their names, got {value!r:.80}")
+    for key, value in (settings or {}).items():
         _check_name(command, str(key), own)
         if key in ("trainer", "stop") and isinstance(value, dict):
             for name in value:

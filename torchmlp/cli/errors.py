@@ -9,6 +9,13 @@ class UsageError(Exception):
     """A command line or configuration that cannot be run; its text is what the user reads."""
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, without its number, and of what file."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def explain(message: str, options: Iterable[str], classes: Mapping[str, Iterable[str]]) -> str:
     """The parser's complaint in one to three lines.
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NoReturn
 
 from torchmlp.cli.errors import UsageError
 
+MAX_STEPS = 10_000_000  # hours, of the smallest network
+
 
 @dataclass(frozen=True)
 class Instead:
@@ -35,3 +37,15 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what the user will read."""
         raise UsageError(f"{self.prog}: {message}\nAll options: python train.py {self.prog} --help")
+
+
+def check_steps(command: str, steps: int) -> None:
+    """Refuse a number of steps that no run takes, or that none ever ends.
+
+    Raises:
+        UsageError: below 1 or above `MAX_STEPS`.
+    """
+    if steps < 1:
+        raise UsageError(f"{command}: expected --steps of at least 1, got {steps}")
+    if steps > MAX_STEPS:
+        raise UsageError(f"{command}: expected --steps of at most {MAX_STEPS}, got {steps}")

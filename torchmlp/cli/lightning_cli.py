@@ -2,12 +2,14 @@
 
 import inspect
 import math
+import shutil
 import sys
 import time
 from functools import partial, update_wrapper
+from importlib import import_module
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch.optim import Optimizer
@@ -19,6 +21,7 @@ from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.data.whole_file import write_whole
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
@@ -53,6 +56,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "lr_scheduler": {"class_path": "torchmlp.training.schedules.OneCycle"},
 }
 TRAINER_DEFAULTS = {"max_epochs": 20, "log_every_n_steps": 50}
+# What a run that fails leaves behind; a folder with none of it is removed.
+KEPT = ("metrics.csv", "checkpoints/*.ckpt", "broken.pt", "diagnosis.json")
 BASES = {
     "model": pl.LightningModule,
     "data": pl.LightningDataModule,
@@ -69,6 +74,9 @@ class Parser(LightningArgumentParser):
         classes = {key: [c.__name__ for c in _subclasses(base)] for key, base in BASES.items()}
         raise UsageError(explain(message, self._known_options(), classes)) from ex
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own keeps silent about a full disk
+
     def _known_options(self) -> list[str]:
         parsers = [self, *getattr(self._subcommands_action, "_name_parser_map", {}).values()]
         options = [o for p in parsers for action in p._actions for o in action.option_strings]  # noqa: SLF001  argparse has no public list
@@ -78,7 +86,10 @@ class Parser(LightningArgumentParser):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration of a run with the data that were really used, not with "auto"."""
+    """Saves the configuration of a run with the data that were really used, not with "auto".
+
+    It goes into the run's folder, and nowhere where there is none.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Lightning calls this once the data are loaded."""
@@ -88,6 +99,13 @@ class SaveConfig(SaveConfigCallback):
             for logger in trainer.loggers:
                 logger.log_hyperparams({"data": data.title, "source": data.source})
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write it whole or not at all; Lightning's own, which does not, is switched off."""
+        del pl_module, stage
+        if trainer.loggers and trainer.log_dir is not None:
+            text = self.parser.dump(self.config, skip_none=False)
+            write_whole(Path(trainer.log_dir) / self.config_filename, text)
 
 
 class CommandLine(LightningCLI):
@@ -101,17 +119,23 @@ class CommandLine(LightningCLI):
         self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
         self.folder: Path | None = None
         self.configures_optimizer = False  # whether the module trains by the optimizer given here
-        super().__init__(
-            pl.LightningModule,
-            pl.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            parser_class=Parser,
-            save_config_callback=SaveConfig,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            run=True,
-        )
+        try:
+            super().__init__(
+                pl.LightningModule,
+                pl.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                parser_class=Parser,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                seed_everything_default=0,
+                trainer_defaults=TRAINER_DEFAULTS,
+                run=True,
+            )
+        except BaseException:
+            if self.folder and not any(path for name in KEPT for path in self.folder.glob(name)):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser that takes no abbreviations: `--trainer.max_epoch` is a mistake."""
@@ -135,9 +159,20 @@ class CommandLine(LightningCLI):
         )
         parser.set_defaults(DEFAULTS)
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            seed = self._get(self.config, "seed_everything")
+            raise UsageError(f"--seed: expected 0 to {2**32 - 1}, got {seed}") from error
+
     def before_instantiate_classes(self) -> None:
         """Give a Classifier left at its defaults the sizes of the data's images."""
         config = self.config[self.subcommand]
+        for key in BASES:
+            if settings := config.get(key):
+                _check_nulls(key, settings.get("init_args") or {}, _class(settings.class_path))
+        _check_nulls("stop", config.stop, Stopping)
         model, data, trainer = config.model, config.data, config.trainer
         counted = trainer.max_epochs == TRAINER_DEFAULTS["max_epochs"]
         if trainer.max_steps != -1 and counted and "--trainer.max_epochs" not in sys.argv:
@@ -167,8 +202,9 @@ class CommandLine(LightningCLI):
             # Between the two, for a scheduler keeps the rates that it is made with.
             optimizer = scale_rates(instantiate_class(self.model.parameters(), init), self.model)
             scheduler = instantiate_class(optimizer, then) if then else None
-        except ValueError as error:  # torch's word on a negative learning rate
-            raise UsageError(short(str(error))) from error
+        except (ValueError, TypeError) as error:  # torch's word on a negative learning rate
+            given = {"optimizer": init, "lr_scheduler": then or {}}
+            raise UsageError(short(f"{_flag_of(str(error), given)}{error}")) from error
         configure = partial(self.configure_optimizers, optimizer=optimizer, lr_scheduler=scheduler)
         update_wrapper(configure, self.configure_optimizers)  # Lightning asks whose it is
         self.model.configure_optimizers = MethodType(configure, self.model)
@@ -285,7 +321,8 @@ class CommandLine(LightningCLI):
 
     def test(self, **arguments: Any) -> None:
         """Measure a checkpoint on the test images."""
-        self._test(arguments["ckpt_path"])
+        if not self._test(arguments["ckpt_path"]):
+            raise UsageError("test: nothing was measured; expected a test_step and test images")
 
     def predict(self, **arguments: Any) -> None:
         """Write the probabilities of the test images' classes to predictions.csv."""
@@ -296,6 +333,12 @@ class CommandLine(LightningCLI):
             return
         path = self.folder / "predictions.csv"
         probabilities = torch.cat(batches)
+        sick = int((~probabilities.isfinite()).any(-1).sum())
+        if sick:
+            raise NonFiniteLossError(
+                f"{sick} of {len(probabilities)} predictions are nan or infinite: the weights are "
+                f"sick; nothing was written"
+            )
         names = tuple(str(k) for k in range(probabilities.shape[-1]))
         if isinstance(self.datamodule, ImageDataModule):
             names = self.datamodule.classes
@@ -307,9 +350,11 @@ class CommandLine(LightningCLI):
         if not is_overridden("test_step", self.model):
             return {}
         data = self.datamodule
-        (metrics,) = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
-        self._report(metrics, "test")
-        return dict(metrics)
+        measured = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
+        if not measured:
+            return {}  # no batch of the test images is wanted
+        self._report(measured[0], "test")
+        return dict(measured[0])
 
     def _report(self, metrics: Any, stage: str) -> None:
         for name, value in metrics.items():
@@ -323,6 +368,39 @@ class CommandLine(LightningCLI):
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:
             say(line)
+
+
+def _flag_of(complaint: str, given: dict[str, Any]) -> str:
+    """The flag whose value a complaint ends with, or else the section whose class complains."""
+    for section, settings in given.items():
+        for name, value in (settings.get("init_args") or {}).items():
+            if value is not None and complaint.endswith(f" {value}"):
+                return f"--{section}.{name}: "
+    return ""
+
+
+def _class(path: str) -> Any:
+    """The class that the parser has found under a name."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _check_nulls(section: str, settings: Any, owner: Any) -> None:
+    """Refuse null where a number or a name is expected: the parser takes it for not given.
+
+    Raises:
+        UsageError: an argument is null, and is neither so by default nor may be.
+    """
+    try:
+        hints = get_type_hints(owner.__init__)
+    except (NameError, TypeError, AttributeError):
+        return  # a class whose annotations cannot be read is left to itself
+    for name, parameter in inspect.signature(owner).parameters.items():
+        hint = hints.get(name)
+        may = hint in (None, Any) or type(None) in get_args(hint) or parameter.default is None
+        if name in settings and settings[name] is None and not may:
+            kind = getattr(hint, "__name__", str(hint))
+            raise UsageError(f"--{section}.{name}: expected a value of type {kind}, got null")
 
 
 def _as_list(one_or_more: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torchmlp.cli.errors import UsageError
-from torchmlp.cli.instead import Instead, OptionParser
+from torchmlp.cli.instead import Instead, OptionParser, check_steps
 
 HELP = """\
 python train.py map --config X.yaml              which sizes, batches and learning rates train?
@@ -29,7 +29,7 @@ diverged, stuck, slow or learns, and why. It takes what fit takes (train.py fit 
 
 Dropout, shifts of the images and the schedule of the rate are left out. Writes cells.jsonl, a line
 for each combination as it ends, and for each batch size a heat map as PNG and SVG.
-Exit codes: 0 done, 2 usage, 130 Ctrl-C (what is done is kept)
+Exit codes: 0 done, 2 usage, 130 Ctrl-C, 143 SIGTERM (what is done is kept)
 """
 ENGINES = ("pool", "ray")
 
@@ -80,9 +80,9 @@ def split(words: Sequence[str]) -> tuple[MapOptions, list[str]]:
     given = {name: value for name, value in vars(known).items() if value is not None}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     options = MapOptions(**given | lists)
-    for name, number in (("steps", options.steps), ("workers", options.workers)):
-        if number is not None and number < 1:
-            raise UsageError(f"map: expected --{name} of at least 1, got {number}")
+    check_steps("map", options.steps)
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"map: expected --workers of at least 1, got {options.workers}")
     if options.memory is not None and not options.memory > 0:
         raise UsageError(f"map: expected --memory in GB above 0, got {options.memory:g}")
     return options, ["fit", *rest]

@@ -16,6 +16,7 @@ from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
+from torchmlp.data.whole_file import write_whole
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import map_figure
@@ -43,7 +44,7 @@ def draw_map(cli: Any, options: MapOptions) -> int:
     """Train every combination that has not been trained yet, and say what came of them.
 
     Returns:
-        0; 1 where an engine or the disk failed, 130 where somebody interrupted.
+        0; 1 where an engine or the disk failed, 130 where somebody interrupted, 143 on SIGTERM.
     """
     own, recipe = configured.cell(cli), configured.recipe(cli, options.steps)
     grid = grid_of(options, own)
@@ -185,7 +186,7 @@ def find_rate(cli: Any, options: MapOptions) -> int:
     folder = options.output or Path(LOGS) / "map"
     folder.mkdir(parents=True, exist_ok=True)
     save(rate_figure(found), folder, CURVE)
-    (folder / f"{CURVE}.json").write_text(found.to_json() + "\n", encoding="utf-8")
+    write_whole(folder / f"{CURVE}.json", found.to_json() + "\n")
     say(str(found))
     say(f"curve {folder} ({CURVE}.json, {CURVE}.png and .svg)")
     return DONE if found.largest else SICK

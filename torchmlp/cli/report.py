@@ -2,12 +2,14 @@
 
 import csv
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchmlp.data.whole_file import whole_file
 from torchmlp.training.datamodule import ImageDataModule
 from torchmlp.training.lightning import pl
 
@@ -31,12 +33,14 @@ def print_metrics(metrics: dict[str, float], data: str) -> None:
 
 def write_predictions(path: Path, probabilities: Tensor, classes: tuple[str, ...]) -> None:
     """Write one row per image: its index, the most probable class, each class's probability."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with whole_file(path) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(["index", "prediction", *(f"p({name})" for name in classes)])
         for index, row in enumerate(probabilities.tolist()):
             best = max(range(len(row)), key=row.__getitem__)
             writer.writerow([index, classes[best], *(f"{p:.6g}" for p in row)])
+        text.detach()  # flushed, and left open
 
 
 def summary(cli: Any, metrics: dict[str, float], seconds: float, checkpoint: str) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 import dis
 import logging
-import pickle
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 import yaml
 
 from torchmlp.cli.arguments import names_in, value_of, values_of
+from torchmlp.cli.checkpoint_file import is_configured, network_words, read_checkpoint
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, SICK
 from torchmlp.cli.instead import Instead
@@ -67,16 +66,25 @@ def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted)
         if saving.interruption.number is not None:
             raise
         return int(error.code or DONE)  # --help, --print_config
-    except (DataError, OSError, LostProcessError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+    except (DataError, LostProcessError) as error:
         if str(error):
             _complain(f"error: {short(str(error))}")
         return FAILED
-    except (ValueError, TypeError, MisconfigurationException) as error:
-        if not _is_users_mistake(error):
-            raise
-        raise UsageError(short(innermost(str(error)))) from error
+    except Exception as error:
+        if mistake := _mistake_in(error):
+            raise UsageError(short(mistake)) from error
+        raise
+
+
+def _mistake_in(error: Exception) -> str:
+    """What a user did wrong, in words; "" for any other error, which keeps its traceback."""
+    if "embedded null" in str(error):
+        return "a path holds a NUL character, which no path can"
+    if _is_users_mistake(error):
+        return innermost(str(error))
+    if _is_of_checkpoint(error):
+        return f"--ckpt_path: the checkpoint does not fit the run: {_said(error)}"
+    return ""
 
 
 def _with_checkpoint(words: list[str]) -> list[str]:
@@ -91,19 +99,13 @@ def _with_checkpoint(words: list[str]) -> list[str]:
     folder = Path(value_of(words, "--trainer.default_root_dir") or ".") / LOGS
     try:
         path = find_checkpoint(which, folder)
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        data = checkpoint.get("datamodule_hyper_parameters", {})
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, AttributeError) as error:
-        raise UsageError(
-            f"--ckpt_path: expected a Lightning checkpoint, {which} is none or is damaged "
-            f"({type(error).__name__})"
-        ) from error
-    if "state_dict" not in checkpoint:
-        raise UsageError(f"--ckpt_path: expected a Lightning checkpoint, {which} has no state_dict")
+    checkpoint = read_checkpoint(path, words[0], folder)
+    data = checkpoint.get("datamodule_hyper_parameters", {})
     words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
     _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
+    words[1:1] = network_words(words, checkpoint, path)
     if not _names_data(words):
         named = names_in(words)
         # A run that goes on goes on with the same batches.
@@ -115,11 +117,7 @@ def _with_checkpoint(words: list[str]) -> list[str]:
 
 def _names_data(words: list[str]) -> bool:
     """Whether a flag names another class of data, or a configuration has a section on them."""
-    configurations = values_of(words, "--config") + values_of(words, "-c")
-    return "--data" in names_in(words) or any(
-        "data" in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-        for path in configurations
-    )
+    return "--data" in names_in(words) or is_configured(words, "data")
 
 
 def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
@@ -132,7 +130,10 @@ def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
         key = name.removeprefix("--model.")
         if name == key or key not in settings:
             continue
-        wanted = yaml.safe_load(values_of(words, name)[-1])
+        try:
+            wanted = yaml.safe_load(values_of(words, name)[-1])
+        except (yaml.YAMLError, ValueError, IndexError):
+            continue  # the parser tells
         if wanted not in (settings[key], [settings[key]]) and [wanted] != settings[key]:
             raise UsageError(
                 f"{name}: the checkpoint is of another shape or kind, {key}={settings[key]}, "
@@ -157,6 +158,21 @@ def _tell_of_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
         _complain(f"{cause}; no further checkpoint was written" if trains else cause)
 
 
+def _is_of_checkpoint(error: Exception) -> bool:
+    """Whether Lightning was taking a checkpoint in: what is in it may be anything."""
+    trace, modules = error.__traceback__, set()
+    while trace:
+        modules.add(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    return "pytorch_lightning.trainer.connectors.checkpoint_connector" in modules
+
+
+def _said(error: Exception) -> str:
+    """What an error says, or what kind it is where that is a lone name."""
+    said = innermost(str(error))
+    return said if " " in said else f"{type(error).__name__} {said}"
+
+
 def _is_users_mistake(error: Exception) -> bool:
     """Whether a raise statement of this package or a check of Lightning's is behind the error.
 
@@ -165,6 +181,8 @@ def _is_users_mistake(error: Exception) -> bool:
     """
     if isinstance(error, MisconfigurationException):
         return True
+    if not isinstance(error, ValueError | TypeError):
+        return False
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

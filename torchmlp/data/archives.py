@@ -10,12 +10,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from torchmlp.data.catalogue import TITLES, Archive, RawFile, archives
+from torchmlp.data.catalogue import HOMES, TITLES, Archive, RawFile, archives
 from torchmlp.data.download import download
 from torchmlp.data.errors import DataError
-from torchmlp.data.whole_file import whole_file
+from torchmlp.data.whole_file import sweep, whole_file
 
 _CHUNK = 1 << 20
+
+
+def check_root(dataset: str, root: Path) -> None:
+    """Refuse a folder of somebody's that holds other things than data sets: it is not ours to fill.
+
+    Raises:
+        DataError: it is no folder, or holds something and none of the folders and files of the data
+            sets known here.
+    """
+    if not root.exists():
+        return
+    title = TITLES[dataset]
+    if not root.is_dir():
+        raise DataError(f"{title}: the data folder {root} is no folder.\nWay out: name one.")
+    try:
+        there = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return  # told where it is read
+    if there and not HOMES & {name.partition(".")[0] for name in there}:
+        some = ", ".join(there[:3]) + ", ..." * (len(there) > 3)  # noqa: PLR2004
+        raise DataError(
+            f"{title}: the data folder {root} holds other things ({some}) and no data set that is "
+            f"known here; nothing was written into it.\n"
+            "Way out: name a folder that is empty, new or holds MNIST/raw, or take the digits "
+            "that ship with torchmlp (--data.source embedded)."
+        )
 
 
 def prepare_files(dataset: str, root: Path, *, allow_download: bool) -> None:
@@ -43,6 +69,7 @@ def _prepare(archive: Archive, title: str, *, allow_download: bool) -> None:
     faults = [fault for raw in archive.raw_files if (fault := _known_fault(raw))]
     if archive.raw_files and not faults:
         return
+    sweep(archive.path.parent)
     if archive_fault := _md5_fault(archive.path, archive.md5):
         what = "; ".join([*faults[:1], archive_fault])
         remedy = (

@@ -44,6 +44,10 @@ MNIST_FILES = {
 }
 
 
+# How torchvision calls their folders, or their files without what follows the first dot.
+HOMES = {"MNIST", "FashionMNIST", "KMNIST", "EMNIST", "usps"}
+
+
 @dataclass(frozen=True)
 class RawFile:
     """An unpacked file; `member` is its .gz inside a zip archive, `known` its size and MD5."""

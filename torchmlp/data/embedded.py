@@ -1,12 +1,11 @@
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from torchmlp.data.catalogue import CLASSES
-from torchmlp.data.errors import DataError
+from torchmlp.data.errors import UNREADABLE, DataError
 from torchmlp.data.images import Images
 
 DIGITS_FILE = Path(__file__).with_name("digits.npz")
@@ -23,12 +22,17 @@ def read_embedded() -> Images:
         DataError: when the file is missing or damaged.
     """
     try:
+        # numpy does not read a packed array to its end, where the checksum is looked at.
+        with zipfile.ZipFile(DIGITS_FILE) as archive:
+            wrong = archive.testzip()
+        if wrong is not None:
+            raise zipfile.BadZipFile(f"the checksum of {wrong} is another")
         with DIGITS_FILE.open("rb") as file, np.load(file) as arrays:
             train_images, train_labels, test_images, test_labels = (
                 torch.from_numpy(arrays[name])
                 for name in ("train_images", "train_labels", "test_images", "test_labels")
             )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{DIGITS_FILE} is missing or damaged ({type(error).__name__}: {error}).\n"
             "Way out: install torchmlp again."

@@ -3,7 +3,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from torchmlp.data.archives import prepare_files
+from torchmlp.data.archives import check_root, prepare_files
 from torchmlp.data.catalogue import TITLES
 from torchmlp.data.embedded import EMBEDDED_TITLE, read_embedded
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
@@ -63,6 +63,7 @@ def prepare_images(
                 "use source='full' or dataset='mnist'"
             )
         return "embedded"
+    check_root(dataset, Path(root))
     try:
         prepare_files(dataset, Path(root), allow_download=download)
     except DataError as error:

@@ -2,11 +2,8 @@
 
 import gzip
 import math
-import secrets
-import shutil
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +16,8 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from torchmlp.data.errors import DataError
+from torchmlp.data.errors import UNREADABLE, DataError
+from torchmlp.data.whole_file import passing_folder, sweep, whole_file
 
 # An .npz file, or the two IDX files of inputs and of targets.
 ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -27,7 +25,6 @@ ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
 _CHUNK = 1 << 20
 # Nothing that gzip packs gets smaller: https://zlib.net/zlib_tech.html. Beyond, a header is wrong.
 _MAX_RATIO = 1032
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error)
 _IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -222,19 +219,17 @@ def write_shards(
         )
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"write_shards: {folder} is not empty; name a new folder")
-    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
-    part.mkdir(parents=True)
     names: list[str] = []
-    try:
+    sweep(folder.parent)
+    with passing_folder(folder) as part:
         for first in range(0, len(inputs), samples_per_shard):
             names.append(f"shard-{len(names):05}.npz")
             rows = slice(first, first + samples_per_shard)
             # C order: by columns, a row would be scattered over the file.
             samples = np.ascontiguousarray(inputs[rows])
-            np.savez(part / names[-1], inputs=samples, targets=targets[rows])
+            with whole_file(part / names[-1]) as file:
+                np.savez(file, inputs=samples, targets=targets[rows])
         part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return [folder / name for name in names]
 
 
@@ -351,8 +346,7 @@ def _faults(path: Path) -> Iterator[None]:
         ) from error
     except DataError:
         raise
-    # RuntimeError is what zipfile raises for settings that it cannot read.
-    except (OSError, EOFError, ValueError, RuntimeError, *_DAMAGE) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read, or is damaged: {error}.\n"
             "Way out: write or download it again, or leave it out. A shard is an .npz file "

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchmlp.data.whole_file import write_whole
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import begin, score_of
 from torchmlp.health.layers import sample_layers
@@ -31,6 +32,7 @@ from torchmlp.health.trace import Trace, places
 from torchmlp.training.engine import Engine
 from torchmlp.training.finite import NonFiniteLossError, of_loss
 from torchmlp.training.lightning import pl
+from torchmlp.training.sealed import save_sealed
 
 LOOKED_AT = 1000  # samples of the data, before the first step
 RECORD, BROKEN = "diagnosis.json", "broken.pt"
@@ -172,7 +174,7 @@ class HealthMonitor(pl.Callback):
         folder = Path(trainer.log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.broken = folder / BROKEN
-        torch.save(
+        save_sealed(
             {
                 "state_dict": module.state_dict(),
                 "batch": list(batch),
@@ -193,8 +195,7 @@ class HealthMonitor(pl.Callback):
         if trainer.loggers and trainer.log_dir is not None and trainer.is_global_zero:
             folder = Path(trainer.log_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            text = self.report.to_json() + "\n"
-            (folder / RECORD).write_text(text, encoding="utf-8")
+            write_whole(folder / RECORD, self.report.to_json() + "\n")
 
     def _add_notes(self, exception: BaseException) -> None:
         if self.report is not None:

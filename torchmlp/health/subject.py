@@ -228,7 +228,10 @@ def _pair(batch: Any) -> Batch:
         kind = type(batch).__name__
         if isinstance(batch, tuple | list):
             kind += f" of {', '.join(type(part).__name__ for part in batch)}"
-        raise CannotDiagnoseError(f"data: expected batches (input, target) of tensors, got {kind}")
+        hint = "; convert arrays with torch.from_numpy(array)" if "ndarray" in kind else ""
+        raise CannotDiagnoseError(
+            f"data: expected batches (input, target) of tensors, got {kind}{hint}"
+        )
     x, target = batch
     if x.ndim == 0 or target.ndim == 0 or len(x) != len(target):
         raise CannotDiagnoseError(

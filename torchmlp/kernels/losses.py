@@ -115,9 +115,12 @@ def check_target(shape: torch.Size, target: Tensor, loss: str) -> None:
                 f"{target.dtype}; for class labels use one_hot(target, {shape[-1]}).float()"
             )
     if target.shape != expected:
+        are_labels = loss == "cross_entropy" and target.shape == shape[:-1]
         raise ValueError(
             f"{loss}: expected a target of shape {tuple(expected)} for an output of shape "
             f"{tuple(shape)}, got {tuple(target.shape)}"
+            + f"; class indices are integers, not {target.dtype}: target.long()"
+            * are_labels
         )
 
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
+HELD_BY_LOSSES = {"softmax": "cross_entropy", "log_softmax": "cross_entropy"}
 
 
 def find(kind: str, name: str, table: Mapping[str, T]) -> T:
@@ -20,6 +21,11 @@ def find(kind: str, name: str, table: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
+    if kind == "activation" and isinstance(name, str) and name in HELD_BY_LOSSES:
+        raise ValueError(
+            f"unknown activation {name!r}: the loss {HELD_BY_LOSSES[name]} holds it and reads "
+            f"logits; let the last layer be 'identity'"
+        )
     near = get_close_matches(str(name).lower(), table, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown {kind} {name!r};{hint} expected one of: {', '.join(table)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from torchmlp.data.whole_file import whole_file
 from torchmlp.plots.svg import settings
 
 DPI = 150
@@ -21,5 +22,7 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
         for path in paths:
             # Without a date the same map is the same file.
             metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=DPI, facecolor="#ffffff", metadata=metadata)
+            with whole_file(path) as file:
+                kind = path.suffix[1:]
+                figure.savefig(file, format=kind, dpi=DPI, facecolor="#ffffff", metadata=metadata)
     return paths

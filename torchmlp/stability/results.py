@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torchmlp.data.whole_file import whole_file
+from torchmlp.data.whole_file import sweep, write_whole
 from torchmlp.stability.cells import OUTCOMES, Cell, CellResult
 
 CELLS, SETTINGS = "cells.jsonl", "settings.json"
@@ -50,6 +50,7 @@ class Results:
         self.finished: dict[Cell, CellResult] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            sweep(self.folder)
             # Without a buffer, so that a full disk leaves nothing to be written later.
             self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
@@ -121,8 +122,7 @@ class Results:
                     f"remove it, or give {OTHER}"
                 )
             try:
-                with whole_file(path) as file:
-                    file.write(text.encode())
+                write_whole(path, text)
             except OSError as error:
                 raise ResultsError(_cannot("write", path, error)) from error
         try:

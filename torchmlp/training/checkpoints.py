@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from torchmlp.training.interruption import Interrupted, Interruption
 from torchmlp.training.lightning import pl
+from torchmlp.training.plain_weights import weights_in
+from torchmlp.training.sealed import DamagedFileError, is_whole, load_sealed, save_sealed
 
 from pytorch_lightning.trainer.connectors.signal_connector import (  # isort: skip  after pl
     _SignalConnector as SignalConnector,
@@ -19,10 +22,11 @@ INTERRUPTED = "interrupted.ckpt"
 
 
 class WholeCheckpointIO(pl.plugins.TorchCheckpointIO):
-    """Writes a checkpoint under a temporary name beside its place and renames it when it is whole.
+    """Writes a checkpoint whole or not at all, with a checksum, and verifies it before it is read.
 
     Lightning's own goes through a temporary folder that may be another disk; a full disk then
-    leaves half a file under the final name, in place of the checkpoint that was there.
+    leaves half a file under the final name, in place of the checkpoint that was there. torch.load
+    looks at no checksum.
     """
 
     def save_checkpoint(
@@ -34,19 +38,36 @@ class WholeCheckpointIO(pl.plugins.TorchCheckpointIO):
             OSError: it could not be written; what stood at `path` is untouched.
         """
         del storage_options  # local files have none
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            raise OSError(f"checkpoint not written: {target}: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
+        save_sealed(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: Any = None
+    ) -> dict[str, Any]:
+        """What a file holds, in Lightning's form; weights alone are a checkpoint too.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: it is not what was written.
+        """
+        del map_location, weights_only  # to the CPU, and never a file's code
+        return as_checkpoint(load_sealed(Path(path)), Path(path))
+
+
+def as_checkpoint(found: Any, path: Path) -> dict[str, Any]:
+    """What a file holds, in Lightning's form: weights alone are a checkpoint too.
+
+    Raises:
+        DamagedFileError: there are no weights in it.
+    """
+    weights = weights_in(found)
+    if weights is None:
+        raise DamagedFileError(f"{path} has no state_dict, and is no state_dict")
+    sections = {} if found.keys() == weights.keys() else found
+    return {
+        "pytorch-lightning_version": version("pytorch-lightning"),
+        **sections,
+        "state_dict": weights,
+    }
 
 
 class SaveWhenInterrupted(pl.Callback):
@@ -213,3 +234,12 @@ def find_checkpoint(which: str, logs: Path) -> Path:
             f"train first, or give the checkpoint's file"
         )
     return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def newest_whole(damaged: Path, logs: Path) -> Path | None:
+    """The newest checkpoint that is whole: of the damaged one's own run, else of the others."""
+    for found in (damaged.parent.glob("*.ckpt"), logs.glob("*/checkpoints/*.ckpt")):
+        for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+            if path != damaged and is_whole(path):
+                return path
+    return None

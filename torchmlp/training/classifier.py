@@ -16,6 +16,7 @@ from torchmlp.training.fused import FusedTraining, why_autograd
 from torchmlp.training.lightning import pl
 from torchmlp.training.means import RunningMeans
 from torchmlp.training.parametrized import scale_rates
+from torchmlp.training.plain_weights import renamed
 from torchmlp.training.run_state import RunState
 from torchmlp.training.schedules import OneCycle, for_lightning
 from torchmlp.training.targets import target_of
@@ -209,10 +210,13 @@ class Classifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the shapes of a checkpoint's weights with the model's before any is copied.
 
+        Weights alone of another program's perceptron may have other names.
+
         Raises:
             ValueError: they differ; the first difference is named.
         """
-        found, mine = checkpoint["state_dict"], self.state_dict()
+        mine = self.state_dict()
+        found = checkpoint["state_dict"] = renamed(checkpoint["state_dict"], mine)
         for name in [*mine, *(name for name in found if name not in mine)]:
             shapes = [tuple(side[name].shape) if name in side else "none" for side in (found, mine)]
             if shapes[0] != shapes[1]:

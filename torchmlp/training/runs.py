@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torchmlp.data.whole_file import sweep, write_whole
 from torchmlp.training.lightning import pl
 
 from lightning_fabric.loggers.logger import rank_zero_experiment  # isort: skip  after pl
@@ -17,7 +18,8 @@ LOGS = "lightning_logs"
 def new_run_folder(root: str | os.PathLike[str]) -> Path:
     """Make and return the next free `root`/lightning_logs/version_N.
 
-    Made at once, so that two runs started together get two folders.
+    Made at once, so that two runs started together get two folders. What killed runs have left half
+    written in theirs is removed.
 
     Raises:
         OSError: the folder cannot be made or written; the message names it.
@@ -27,6 +29,8 @@ def new_run_folder(root: str | os.PathLike[str]) -> Path:
         logs.mkdir(parents=True, exist_ok=True)
         numbers = [path.name.removeprefix("version_") for path in logs.glob("version_*")]
         version = max((int(number) for number in numbers if number.isdigit()), default=-1) + 1
+        for folder in (*logs.glob("version_*"), *logs.glob("version_*/checkpoints")):
+            sweep(folder)
         while True:
             folder = logs / f"version_{version}"
             try:
@@ -93,5 +97,5 @@ class _Writer(ExperimentWriter):
 def write_summary(folder: str | os.PathLike[str], summary: dict[str, Any]) -> Path:
     """Write summary.json: what the run was trained and measured on, and what it reached."""
     path = Path(folder) / "summary.json"
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return path

@@ -286,7 +286,7 @@ class _Loss:
                     f"expected a differentiable tensor, or the gradients in gradients="
                 )
             tensors = [v.tensor for v in variables.values() if isinstance(v, _TensorVariable)]
-            found = torch.autograd.grad(loss.reshape(()), tensors, allow_unused=True)
+            found = _derivatives(loss.reshape(()), tensors)
         gradients = {
             name: torch.zeros_like(tensor) if gradient is None else gradient
             for name, tensor, gradient in zip(variables, tensors, found, strict=True)
@@ -295,6 +295,20 @@ class _Loss:
             name: as_float(gradient, f"autograd's gradient of {name}", gradient.shape, WHO)
             for name, gradient in gradients.items()
         }
+
+
+def _derivatives(loss: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """torch.autograd.grad, but that an active torch function mode stays active within.
+
+    A hand-written autograd.Function keeps its arguments as they come, and multiplies them with
+    gradients in its backward: there too float32 has to be widened.
+    """
+    run: Any = torch.autograd.Variable._execution_engine.run_backward  # noqa: SLF001  what grad calls
+    found: tuple[Tensor | None, ...] = run(
+        (loss,), (torch.ones_like(loss),), False, False, tuple(tensors),
+        allow_unreachable=True, accumulate_grad=False,
+    )  # fmt: skip
+    return found
 
 
 def _scalar(loss: Any) -> float:

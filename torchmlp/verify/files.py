@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from torchmlp.data.errors import UNREADABLE
 from torchmlp.verify.foreign import Array, Sheet
 
+MAX_BYTES = 1 << 30  # of a network that finite differences can be taken of: far less
 KEYS = "x, target, W1, b1, ..., dW1, db1, ... and, if you have it, loss"
 
 
@@ -18,14 +20,8 @@ def read_sheet(path: Path) -> Sheet:
         ValueError: no .npz file, a missing array, or shapes that do not follow each other; named.
         FileNotFoundError: there is no such file.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Array] = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: expected an .npz file with the arrays {KEYS} ({error})"
-        ) from None
-    depth = max((int(m[1]) for name in arrays if (m := re.fullmatch(r"W(\d+)", name))), default=0)
+    arrays = _arrays(path)
+    depth = sum(1 for name in arrays if re.fullmatch(r"W\d+", name))
     layers = range(1, depth + 1)
     wanted = ["x", "target", *(f"{p}{k}" for k in layers for p in ("W", "dW"))]
     wanted += [f"db{k}" for k in layers if f"b{k}" in arrays]
@@ -54,6 +50,27 @@ def read_sheet(path: Path) -> Sheet:
                 f"expects ({sheet.widths[k]},)"
             )
     return sheet
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """All arrays in a file; what it unpacks to is known, and bounded, before anything is read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise ValueError(f"it unpacks to {size} bytes, more than {MAX_BYTES}")
+            if (wrong := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {wrong} is another")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path}: expected an .npz file with the arrays {KEYS} ({error})"
+        ) from None
 
 
 def _is_in_out(path: Path, x: Array, weights: list[Array]) -> bool:

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import stat
 import subprocess
@@ -25,7 +26,7 @@ torch.manual_seed(0)
 model = MLP(6, [8], 3)
 engine = Engine(model, "cross_entropy", torch.optim.SGD(model.parameters(), lr=0.1), native=True)
 loss = engine.step(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
-print(float(loss), library._place())
+print(float(loss), library._built(library._place()))
 """
 
 
@@ -37,29 +38,76 @@ def trained(native_step: bool | None = True) -> Twins:
     return twins
 
 
+def libraries() -> list[Path]:
+    """What is in the cache."""
+    return sorted(library._place().parent.iterdir())
+
+
 @needs_compiler
 @pytest.mark.slow
 def test_it_is_built_once(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first step on a machine compiles a library into the cache; the next process finds it and
     needs no compiler. Nothing else stays behind."""
     assert trained().engine.how == "C++, 1 thread"
-    assert [path.name for path in (unbuilt / "torchmlp").iterdir()] == [library._place().name]
-    written = library._place().stat().st_mtime_ns
+    (built,) = libraries()
+    assert built.parent == unbuilt / "torchmlp"
+    written = built.stat().st_mtime_ns
     library._load.cache_clear()
-    monkeypatch.setattr(library, "_build", lambda _: pytest.fail("built again"))
+    monkeypatch.setattr(library, "_compile", lambda _: pytest.fail("built again"))
     assert trained().engine.how == "C++, 1 thread"
-    assert library._place().stat().st_mtime_ns == written
+    assert built.stat().st_mtime_ns == written
 
 
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.usefixtures("unbuilt")
-def test_a_damaged_library_is_built_anew() -> None:
-    """What a full disk has left of a library is replaced, once and for all."""
-    library._place().parent.mkdir()
-    library._place().write_bytes(b"\x7fELF, or what a full disk has left of it")
-    assert trained().engine.how == "C++, 1 thread"
-    assert library._place().stat().st_size > 10_000
+def test_a_damaged_library_is_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full disk has left of a library, one with a changed bit, and a whole one under the
+    name of another are not opened but replaced, once and for all."""
+    library.load()
+    (built,) = libraries()
+    right = built.read_bytes()
+    # What is compiled would be the same.
+    monkeypatch.setattr(library, "_compile", lambda part: part.write_bytes(right))
+    load, opened = ctypes.CDLL, list[Path]()
+
+    def opening(path: str) -> ctypes.CDLL:
+        opened.append(Path(path))
+        return load(path)
+
+    monkeypatch.setattr(ctypes, "CDLL", opening)
+    for count, wrong in enumerate(
+        (
+            b"",
+            b"\x7fELF, or what a full disk has left of it",
+            right[: len(right) // 2],
+            right[:5000] + bytes([right[5000] ^ 1]) + right[5001:],
+            right + b" ",
+        ),
+        1,
+    ):
+        built.unlink()  # this process has the last one open
+        built.write_bytes(wrong)
+        built.chmod(0o700)
+        library._load.cache_clear()
+        assert trained().engine.how == "C++, 1 thread"
+        assert opened == [built] * count
+        assert libraries() == [built]
+        assert built.read_bytes() == right
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_what_a_killed_build_has_left_is_swept(unbuilt: Path) -> None:
+    """The folder in which a compiler was at work when everything was killed is removed by the next
+    build."""
+    left = unbuilt / "torchmlp" / "step-0123456789abcdef.01234567.part"
+    left.mkdir(parents=True)
+    left.parent.chmod(0o700)
+    (left / "step.so").write_bytes(b"half")
+    os.utime(left, (1e9, 1e9))
+    library.load()
+    assert [path.suffix for path in libraries()] == [".so"]
 
 
 @needs_compiler
@@ -146,6 +194,37 @@ def test_a_library_for_each_source(
     assert before.parent == unbuilt / "torchmlp"
 
 
+@pytest.mark.parametrize("named", ["", " "])
+def test_an_empty_name_is_no_compiler(
+    named: str, unbuilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CXX="" is as no CXX at all: c++ compiles, into the same file."""
+    del unbuilt
+    monkeypatch.delenv("CXX", raising=False)
+    place = library._place()
+    monkeypatch.setenv("CXX", named)
+    assert library._place() == place
+    assert library._compiler() == ["c++"]
+
+
+@pytest.mark.slow
+def test_a_slow_compiler_is_told_of(
+    unbuilt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who waits for a compiler learns what for, once; a quick one is not worth a word."""
+    monkeypatch.setattr(library, "SLOW_S", 0.2)
+    for pause, line in (("0.5", f"compiling the training step, once, into {unbuilt}/torchmlp\n"),
+                        ("0", "")):  # fmt: skip
+        compiler = unbuilt / "slow"
+        compiler.write_text(f"#!/bin/sh\nsleep {pause}\nexit 1\n")
+        compiler.chmod(0o700)
+        monkeypatch.setenv("CXX", str(compiler))
+        library._load.cache_clear()
+        with pytest.raises(library.NoNativeStepError, match="failed"):
+            library.load()
+        assert capsys.readouterr().err == line
+
+
 def test_by_default_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without $XDG_CACHE_HOME it is ~/.cache."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -190,7 +269,7 @@ def test_what_others_may_write_is_not_loaded(unbuilt: Path) -> None:
     """A library, or a folder, that somebody else could have put there is refused, and `how` says
     so; one of the user's own is loaded."""
     library.load()
-    place = library._place()
+    (place,) = libraries()
     assert place.parent.stat().st_mode & 0o777 == 0o700
     for path in (place, place.parent):
         path.chmod(0o777)

@@ -12,15 +12,20 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from torchmlp.data.whole_file import passing_folder, sweep
+
 SOURCE = Path(__file__).with_name("step.cpp")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end
 PATIENCE_S = 120  # thirty times what a compiler takes
+SLOW_S = 2.0  # before a word is said of it
 # What tells one kind of processor from another, for the library is compiled for this one.
 _PROCESSOR = ("flags", "Features", "CPU implementer", "CPU part")
 
@@ -29,12 +34,17 @@ class NoNativeStepError(RuntimeError):
     """The step cannot be compiled or loaded here; says why."""
 
 
+class _CompilerError(Exception):
+    """What the compiler complains of."""
+
+
 def load() -> ctypes.CDLL:
     """The compiled step, built if this machine has not got it yet; a failure is not tried again.
 
     Kept in $XDG_CACHE_HOME/torchmlp (default ~/.cache/torchmlp), one file for each source, torch
-    and processor, which only its owner may write. `TORCHMLP_NATIVE=0` in the environment forbids
-    it.
+    and processor, which only its owner may write. The hash of its content is part of its name: one
+    that a full disk or a crash has cut short, or that anything has changed, is removed unopened and
+    built anew. `TORCHMLP_NATIVE=0` in the environment forbids it.
 
     Raises:
         NoNativeStepError: another system than Linux, no compiler ($CXX, or c++), no BLAS in torch's
@@ -54,13 +64,10 @@ def _load() -> ctypes.CDLL | str:
     if sys.platform != "linux":
         return f"there is no build for {sys.platform}"
     try:
-        path = _place()
-        try:
-            library = _open(path)
-        except OSError:  # not there, or damaged
-            if complaint := _build(path):
-                return complaint
-            library = _open(path)
+        path = _built(_place())
+        library = ctypes.CDLL(str(path))
+    except _CompilerError as error:
+        return str(error)
     except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
         return f"{type(error).__name__}: {error}"
     for dtype in DTYPES.values():
@@ -70,53 +77,101 @@ def _load() -> ctypes.CDLL | str:
     return library
 
 
-def _open(path: Path) -> ctypes.CDLL:
+def _built(place: Path) -> Path:
+    """The library that is kept at a place, or is built there now.
+
+    Raises:
+        _CompilerError: the compiler complains.
+        PermissionError: others can write there.
+    """
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # It is run: nobody else may have put it there.
-    for place in (path, path.parent):
-        status = place.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise PermissionError(f"{place} can be written by others than its owner")
-    return ctypes.CDLL(str(path))
+    if _is_open_to_others(place.parent):
+        raise PermissionError(f"{place.parent} can be written by others than its owner")
+    for path in sorted(place.parent.glob(f"{place.name}-*.so")):
+        # One that was cut short loads, and ends the process without a word when it is called.
+        if not _is_open_to_others(path) and path == _named(place, path):
+            return path
+        path.unlink(missing_ok=True)
+    sweep(place.parent)
+    # Processes that build at once each rename a whole file.
+    with passing_folder(place) as folder, _told_of(place):
+        part = folder / "step.so"
+        _compile(part)
+        part.chmod(0o700)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        path = _named(place, part)
+        part.replace(path)
+    return path
 
 
-def _build(path: Path) -> str:
-    """Compile the library to its place; the compiler's complaint where it has one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _named(place: Path, content: Path) -> Path:
+    """The name at a place of a library with this file's content."""
+    digest = hashlib.sha256(content.read_bytes()).hexdigest()
+    return place.with_name(f"{place.name}-{digest[:32]}.so")
+
+
+def _is_open_to_others(path: Path) -> bool:
+    status = path.stat()
+    return status.st_uid != os.getuid() or bool(status.st_mode & 0o022)
+
+
+@contextmanager
+def _told_of(place: Path) -> Iterator[None]:
+    """Says on the standard error what takes so long."""
+    line = f"compiling the training step, once, into {place.parent}\n"
+    teller = threading.Timer(SLOW_S, lambda: sys.stderr.write(line))
+    teller.daemon = True
+    teller.start()
+    try:
+        yield
+    finally:
+        teller.cancel()
+
+
+def _compiler() -> list[str]:
+    # CXX="" names none.
+    return shlex.split(os.environ.get("CXX", "")) or ["c++"]
+
+
+def _compile(path: Path) -> None:
+    """Compile the library to a file.
+
+    Raises:
+        _CompilerError: what it complains of.
+    """
     libraries = Path(torch.__file__).parent / "lib"
-    common = [*shlex.split(os.environ.get("CXX", "c++")), "-std=c++17", "-O3", "-march=native"]
+    common = [*_compiler(), "-std=c++17", "-O3", "-march=native"]
     common += ["-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC", str(SOURCE)]
     common += [f"-L{libraries}", "-ltorch_cpu", "-Wl,--no-undefined"]
     said = ""
-    # Processes that build at once each rename a whole file.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / "step.so"
-        # Without glibc's vector functions the compiler's own loops do.
-        for extra in (["-DHAS_VECTOR_MATH"], []):
-            run = subprocess.run(  # noqa: S603  the user's own compiler
-                [*common, *extra, "-lm", "-o", str(part)],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=PATIENCE_S,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-            if run.returncode == 0:
-                part.chmod(0o700)
-                part.replace(path)
-                return ""
-            said = run.stderr
+    # Without glibc's vector functions the compiler's own loops do.
+    for extra in (["-DHAS_VECTOR_MATH"], []):
+        run = subprocess.run(  # noqa: S603  the user's own compiler
+            [*common, *extra, "-lm", "-o", str(path)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=PATIENCE_S,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        if run.returncode == 0:
+            return
+        said = run.stderr
     lines = said.strip().splitlines() or ["failed"]
     telling = [line for line in lines if "error" in line or "undefined" in line]
-    return f"{common[0]}: {(telling or lines)[0]}"
+    raise _CompilerError(f"{common[0]}: {(telling or lines)[0]}")
 
 
 def _place() -> Path:
+    """Where this machine's libraries are kept, and how their names begin."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     parts = [SOURCE.read_text(encoding="utf-8"), torch.__version__, torch.__file__]
     parts += sorted({line for line in lines if line.startswith(_PROCESSOR)})
-    parts += [platform.machine(), os.environ.get("CXX", "c++")]
+    parts += [platform.machine(), *_compiler()]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "torchmlp" / f"step-{name}.so"
+    return Path(home) / "torchmlp" / f"step-{name}"
