@@ -98,7 +98,9 @@ def test_rewriting_twice_changes_nothing(
     command: list[str], options: list[tuple[str, list[str]]]
 ) -> None:
     """Lightning's launcher starts the rewritten line again in every other process."""
-    line = [*command, *(word for name, values in options for word in (name, *values))]
+    # A checkpoint's file is one word; what stands behind it nobody would read.
+    given = [(name, values[:1] if name == "--ckpt_path" else values) for name, values in options]
+    line = [*command, *(word for name, values in given for word in (name, *values))]
     once = rewrite(line)
     assert rewrite(once) == once
 
