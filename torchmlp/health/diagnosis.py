@@ -33,6 +33,7 @@ from torchmlp.health.subject import (
 )
 from torchmlp.health.trace import LOSSES, Trace, places
 from torchmlp.health.trials import trial_steps
+from torchmlp.kernels.threads import multiplications_of_step, threads_for
 from torchmlp.verify import check_gradients
 
 # What changes nothing about a loss of torch's, whose own derivative is right.
@@ -105,9 +106,12 @@ def diagnose_subject(subject: Subject, steps: int, *, remedies: bool = True) -> 
     """The report of a run that stands ready; it is afterwards as it was."""
     with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        record = measure(subject, start, steps)
-        if remedies:
-            search(subject, start, record)
+        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
+        start.restore()
+        with threads_for(work):
+            record = measure(subject, start, steps)
+            if remedies:
+                search(subject, start, record)
     return Report.of(record)
 
 

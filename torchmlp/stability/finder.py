@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from torchmlp.health.record import plain
 from torchmlp.health.subject import CannotDiagnoseError, Subject, left_alone, read_batches
+from torchmlp.kernels.threads import multiplications_of_step, threads_for
 from torchmlp.stability.rate_runs import RateRuns
 from torchmlp.stability.rate_steps import FACTOR, RateSteps
 
@@ -173,7 +174,10 @@ def find_for(
     _check(low, high, steps)
     with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        return _found(RateRuns(subject, start, steps, loss), low, high)
+        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
+        start.restore()
+        with threads_for(work):
+            return _found(RateRuns(subject, start, steps, loss), low, high)
 
 
 def _found(runs: RateRuns, low: float, high: float) -> RateSearch:

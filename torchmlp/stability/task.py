@@ -14,6 +14,7 @@ import torch
 from torchmlp.health.curvature import largest_rate
 from torchmlp.health.diagnosis import diagnose_subject
 from torchmlp.health.subject import CannotDiagnoseError, random_state_kept
+from torchmlp.kernels.threads import threads_for
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.outcome import last_tenth, outcome_of
 from torchmlp.stability.recipe import Recipe
@@ -52,7 +53,7 @@ def run_task(task: Task, recipe: Recipe, samples: Samples) -> list[CellResult]:
         CellError: a cell cannot be trained.
     """
     samples = samples.to(recipe.torch_dtype)
-    with _one_thread(), random_state_kept():
+    with threads_for(0.0), random_state_kept():
         began = time.perf_counter()
         with _naming(task.cells[0]):
             runs = train_together(task.cells, recipe, samples)
@@ -102,16 +103,6 @@ def _edge(cell: Cell, recipe: Recipe, samples: Samples) -> float | None:
 
 def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -12,14 +12,11 @@ import torch
 from torch import Tensor
 
 from torchmlp.kernels.losses import loss_delta, mean_of_losses
+from torchmlp.kernels.threads import threads_for
 from torchmlp.training.engine.descent import Descent, Slot
 from torchmlp.training.engine.elementwise import in_place
 from torchmlp.training.engine.workspace import LayerBuffers, Workspace
 
-# Measured on two cores (benchmarks/step.py): below so many multiplications a step is quicker on one
-# thread. Torch wakes a second one for single operations, an exponential of 320 numbers among them,
-# and waits for it each time.
-WORK_WORTH_WAKING = 100_000_000
 _HALF = (torch.float16, torch.bfloat16)
 _nll_loss: Any = getattr(torch._C._nn, "nll_loss")  # noqa: B009, SLF001  it has no stub
 
@@ -40,8 +37,8 @@ class TorchStep:
         dtype = workspace.layers[0].weight.dtype
         self.scale = torch.tensor(255, dtype=dtype, device=workspace.ones.device)
         self.minus_one = workspace.ones.new_full((), -1.0).expand(workspace.rows, 1)
-        work = 3 * workspace.rows * sum(layer.weight.numel() for layer in workspace.layers)
-        self.is_small = self.scale.device.type == "cpu" and work < WORK_WORTH_WAKING
+        products = 3 * workspace.rows * sum(layer.weight.numel() for layer in workspace.layers)
+        self.work = float(products) if self.scale.device.type == "cpu" else math.inf
         self.slots: Sequence[Slot | None] = ()
 
     def bind(self, slots: Sequence[Slot | None]) -> None:
@@ -50,23 +47,14 @@ class TorchStep:
 
     def take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
         """Run the layers, scan the deltas, descend; the loss before the step."""
-        threads = torch.get_num_threads()
-        if not self.is_small or threads == 1:
-            return self._take(x, target, descents)
-        torch.set_num_threads(1)
-        try:
-            return self._take(x, target, descents)
-        finally:
-            torch.set_num_threads(threads)
-
-    def _take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
-        x = self._read(x)
-        self._run(x)
-        loss = self._loss(target)
-        self._scan()
-        if not self.only_finite or math.isfinite(loss):
-            self._descend(x, descents)
-        return loss
+        with threads_for(self.work):
+            x = self._read(x)
+            self._run(x)
+            loss = self._loss(target)
+            self._scan()
+            if not self.only_finite or math.isfinite(loss):
+                self._descend(x, descents)
+            return loss
 
     def right(self, labels: Tensor) -> int | Tensor:
         """How many rows had their largest output at `labels`."""
