@@ -8,14 +8,19 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from children import end_all
 from hypothesis import settings
 
 torch.set_num_threads(1)
+# A job in the background is started with Ctrl-C ignored, and hands that on to its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure is one that the next run shows too.
 settings.register_profile("torchmlp", derandomize=True, deadline=None, max_examples=40)
@@ -34,6 +39,12 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  what torchvision and Lightning draw from
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _childless() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from children import child
+
 import torchmlp
 from torchmlp.cli import main
 
@@ -74,15 +76,10 @@ def run(folder: Path, *words: object, warnings_are_errors: bool = True) -> Resul
 def start(folder: Path, *words: object, **environment: str) -> subprocess.Popen[str]:
     """Starts `python train.py` in a process of its own, which no network answers."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    return subprocess.Popen(
+    return child(
         [sys.executable, str(TRAIN), *map(str, words)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **nowhere, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Ctrl-C reaches it, wherever the tests were started.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import child
 
 from stability.small_maps import cell, easy, recipe, timeless
 from torchmlp.stability.engines import pool, ray
@@ -52,12 +53,9 @@ def program(engine: str, own: str, folder: Path) -> subprocess.Popen[str]:
     """A program that trains by an engine, in a process group of its own."""
     path = folder / "program.py"
     path.write_text(PROGRAM.format(engine, own), encoding="utf-8")
-    return subprocess.Popen(
+    return child(
         [sys.executable, str(path)],
         env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     )
 

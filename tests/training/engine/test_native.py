@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from children import child
 
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
@@ -131,13 +132,7 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     """Each ends with a library that is whole, and one file is left."""
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     env.pop("TORCHMLP_NATIVE", None)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT], env=env, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
+    processes = [child([sys.executable, "-c", SCRIPT], env=env) for _ in range(2)]
     answers = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
