@@ -84,7 +84,7 @@ def started(folder: Path, count: int) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_a_cut_map_goes_on(tmp_path: Path) -> None:
     """Ctrl-C, and then kill -9: what is finished is kept and never trained again; Ctrl-C ends with
-    130 and says what is kept."""
+    130 and says what is kept. The cells are those of a map that was left alone."""
     process = started(tmp_path, 1)
     process.send_signal(signal.SIGINT)
     result = wait_for(process)
@@ -107,6 +107,9 @@ def test_a_cut_map_goes_on(tmp_path: Path) -> None:
     cells = lines_of(tmp_path / OUTPUT)
     assert cells[: len(more)] == more
     assert len({(c["width"], c["lr"]) for c in cells}) == len(cells) == 12
+    uncut = run(tmp_path, *LONG, "--output", "uncut")
+    assert uncut.code == 0, uncut.err
+    assert without_seconds(cells) == without_seconds(lines_of(tmp_path / "uncut"))
 
 
 @pytest.mark.slow

@@ -49,6 +49,27 @@ class After(Interruption):
         pass
 
 
+class KilledError(Exception):
+    """What ends a run without a word."""
+
+
+class Cut(pl.Callback):
+    """A signal that comes in a hook once a step is over; or the end, there and then."""
+
+    watches_batches = False
+
+    def __init__(self, hook: str, step: int, *, kills: bool) -> None:
+        self.step, self.kills = step, kills
+        self.interruption = Interruption()
+        setattr(self, hook, self._come)
+
+    def _come(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            if self.kills:
+                raise KilledError
+            self.interruption.number = signal.SIGINT
+
+
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
     "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
@@ -69,6 +90,7 @@ def fit(
     schedule: str = "cycle",
     seed: int = 5,
     cut_after: int = 0,
+    cut: Cut | None = None,
     every: int = 0,
     **settings: Any,
 ) -> pl.Trainer:
@@ -83,6 +105,8 @@ def fit(
     model.configure_optimizers = configure  # type: ignore[method-assign]
     interruption = After(cut_after) if cut_after else Interruption()
     callbacks = [SaveWhenInterrupted(interruption), best_and_last("val_accuracy")]
+    if cut:
+        callbacks = [cut, SaveWhenInterrupted(cut.interruption), *callbacks[1:]]
     if every:
         kept = {"every_n_train_steps": every, "save_top_k": -1, "filename": "{step}"}
         callbacks.append(pl.callbacks.ModelCheckpoint(**kept))  # type: ignore[arg-type]
@@ -95,8 +119,8 @@ def fit(
     data = ImageDataModule(source="embedded", batch_size=500, max_shift=1)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
-    except SystemExit:
-        assert cut_after
+    except (SystemExit, KilledError):
+        assert cut_after or cut
     else:
         assert not cut_after
     return trainer
@@ -122,6 +146,8 @@ def end_of(folder: Path) -> dict[str, Any]:
         state.pop(name, None)
     # The checker of shapes, which only tests have, draws from Python's.
     del state["torchmlp"]["processes"][0]["random"]["python"]
+    # What the bar shows: an epoch's checkpoint is written before the bar is given its figures.
+    del state["torchmlp"]["metrics"][2]
     return state
 
 
@@ -224,6 +250,54 @@ def test_from_a_checkpoint_of_any_step(
         rest = tmp_path / str(step)
         fit(rest, checkpoint_in(whole, f"step={step}.ckpt"), every=3, **settings)
         assert_is_the_run(whole, whole, rest, step)
+
+
+AT_THE_END = [
+    *(("on_train_batch_end", epoch, kills) for epoch in (1, 2) for kills in (False, True)),
+    ("on_train_epoch_end", 1, False),
+    ("on_train_epoch_end", 2, False),
+    ("on_train_epoch_end", 2, True),  # with the validation's checkpoint, and not yet the epoch's
+    ("on_validation_start", 2, False),
+    ("on_validation_end", 2, False),
+    ("on_train_end", 2, False),
+    ("on_train_end", 2, True),
+    ("on_fit_end", 2, False),
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"check_val_every_n_epoch": 2, "max_epochs": 2},
+        pytest.param({"val_check_interval": BATCHES, "max_epochs": 2}, marks=pytest.mark.slow),
+    ],
+    ids=["every second epoch", "after the last batch"],
+)
+def test_cut_anywhere_at_the_end_of_an_epoch(
+    tmp_path: Path, uncut: Callable[..., Path], settings: dict[str, Any]
+) -> None:
+    """Between the last batch and the end of the run, where a validation writes checkpoints too:
+    the run goes on from its newest, or is finished, and last.ckpt is the uncut run's."""
+    whole = uncut(**settings)
+    finished = []
+    for number, (hook, epoch, kills) in enumerate(AT_THE_END):
+        first, rest = tmp_path / f"{number}", tmp_path / f"{number} rest"
+        fit(first, cut=Cut(hook, epoch * BATCHES, kills=kills), **settings)
+        checkpoints = sorted(first.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+        if not checkpoints:
+            assert (hook, epoch, kills) == ("on_train_batch_end", 1, True)
+            continue
+        try:
+            fit(rest, checkpoints[-1], **settings)
+        except ValueError as error:
+            assert "finished run" in str(error)  # noqa: PT017  one of two ways to be right
+            assert rows_of(first) == rows_of(whole)
+            assert_same(end_of(first), end_of(whole), f"{hook} {epoch} {kills}")
+            finished.append(hook)
+        else:
+            step = torch.load(checkpoints[-1], weights_only=True)["global_step"]
+            assert_is_the_run(whole, first, rest, step)
+    assert finished[-3:] == ["on_train_end", "on_train_end", "on_fit_end"]
 
 
 class Foreign(pl.LightningModule):

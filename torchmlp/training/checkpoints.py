@@ -186,14 +186,16 @@ def _is_over(trainer: Any) -> bool:
 class BestAndLast(pl.callbacks.ModelCheckpoint):
     """Keeps the best checkpoint and that of the last epoch; a resumed run goes on looking.
 
-    Lightning's own writes last.ckpt only beside a new best, and forgets the best of the part before
-    the cut, for the resumed run has another folder.
+    Lightning's own writes last.ckpt only beside a new best, some of them at a validation, with the
+    end of the epoch still to come; and it forgets the best of the part before the cut, for the
+    resumed run has another folder.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the best, if this epoch is, and the last."""
+        """Save the best, if this epoch is, and the last, whose epoch is over."""
         super().on_train_epoch_end(trainer, pl_module)
-        if self._last_global_step_saved != trainer.global_step:
+        saved_here = self._should_save_on_train_epoch_end(trainer)
+        if not saved_here or self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
