@@ -6,6 +6,7 @@ to form a weight and a bias gradient of it, all that fit the given numbers to ro
 of mistakes in any number of layers comes apart like this, at a cost linear in the depth.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from torchmlp.verify.ways import Way, hidden_deltas, last_deltas
 KEPT = 24  # explanations followed at once; more only cost time: two or three ever fit
 SPREAD = 2.5  # how many mistakes more than the likeliest explanation one may take
 UNKNOWN = 10.0  # the price of a gradient that nothing explains, in mistakes
+BOUNDS = (0.0, 1.0, 2.0, math.inf)  # how many mistakes an explanation may take, tried in turn
 
 
 def explain_gradients(
@@ -111,11 +113,23 @@ class Explanation:
 
 def _explanations(problem: Problem) -> list[Explanation]:
     """Explanations of the whole network, the likeliest first."""
+    # A layer more never takes mistakes away. So an explanation within a bound comes of explanations
+    # within it, and where one is found, those above it need no following: they cost more.
+    return next(found for most in BOUNDS if (found := _explanations_within(problem, most)))
+
+
+def _explanations_within(problem: Problem, most: float) -> list[Explanation]:
+    """Explanations of the whole network by at most so many mistakes."""
     kept = [Explanation((), 0.0, 0.0)]
     for case in reversed(problem.layers):
         longer = [
-            longer for explanation in kept for longer in _continued(problem, case, explanation)
+            longer
+            for explanation in kept
+            for longer in _continued(problem, case, explanation)
+            if longer.cost <= most
         ]
+        if not longer:
+            return []
         longer.sort(key=lambda explanation: (round(explanation.cost, 6), len(_notes(explanation))))
         kept = [e for e in longer if e.cost <= longer[0].cost + SPREAD][:KEPT]
     return kept
