@@ -8,12 +8,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import config
 
 torch.set_num_threads(1)
 
@@ -34,6 +36,16 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  what torchvision and Lightning draw from
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def annotations_unchecked() -> Iterator[None]:
+    """For a test that calls the same functions thousands of times: other tests check what they are
+    annotated with, and here that takes most of the time."""
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture
