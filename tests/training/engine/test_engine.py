@@ -79,8 +79,8 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.parametrize("loss_case", LOSS_CASES)
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_every_activation_and_loss_trains_as_autograd_does(activation: str, loss_case: str) -> None:
-    """The activation in hidden and output layers, in torch's operators: the losses and weights of plain
-    torch modules with torch.optim.SGD, to 1e-12."""
+    """The activation in hidden and output layers, in torch's operators: the losses and weights of
+    plain torch modules with torch.optim.SGD, to 1e-12."""
     twins = Twins(
         network(activation, output_activation=activation), loss_case.partition("-")[0], sgd()
     )
