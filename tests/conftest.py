@@ -17,6 +17,7 @@ import pytest
 import torch
 from children import end_all
 from hypothesis import settings
+from jaxtyping import config
 
 torch.set_num_threads(1)
 # A job in the background is started with Ctrl-C ignored, and hands that on to its children.
@@ -45,6 +46,16 @@ def _seeded() -> None:
 def _childless() -> Iterator[None]:
     yield
     end_all()
+
+
+@pytest.fixture
+def annotations_unchecked() -> Iterator[None]:
+    """For a test that calls the same functions thousands of times: other tests check what they are
+    annotated with, and here that takes most of the time."""
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

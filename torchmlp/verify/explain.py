@@ -6,8 +6,10 @@ to form a weight and a bias gradient of it, all that fit the given numbers to ro
 of mistakes in any number of layers comes apart like this, at a cost linear in the depth.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,6 +24,8 @@ from torchmlp.verify.ways import Way, hidden_deltas, last_deltas
 KEPT = 24  # explanations followed at once; more only cost time: two or three ever fit
 SPREAD = 2.5  # how many mistakes more than the likeliest explanation one may take
 UNKNOWN = 10.0  # the price of a gradient that nothing explains, in mistakes
+CHEAPEST = 0.3  # a mistake that stands in a layer above too
+BOUNDS = (0.0, 1.0, 1.25, 2.0, math.inf)  # on the mistakes an explanation takes, tried in turn
 
 
 def explain_gradients(
@@ -111,11 +115,23 @@ class Explanation:
 
 def _explanations(problem: Problem) -> list[Explanation]:
     """Explanations of the whole network, the likeliest first."""
+    # A layer more never takes mistakes away. So an explanation within a bound comes of explanations
+    # within it, and where one is found, those above it need no following: they cost more.
+    return next(found for most in BOUNDS if (found := _explanations_within(problem, most)))
+
+
+def _explanations_within(problem: Problem, most: float) -> list[Explanation]:
+    """Explanations of the whole network by at most so many mistakes."""
     kept = [Explanation((), 0.0, 0.0)]
     for case in reversed(problem.layers):
         longer = [
-            longer for explanation in kept for longer in _continued(problem, case, explanation)
+            longer
+            for explanation in kept
+            for longer in _continued(problem, case, explanation, most)
+            if longer.cost <= most
         ]
+        if not longer:
+            return []
         longer.sort(key=lambda explanation: (round(explanation.cost, 6), len(_notes(explanation))))
         kept = [e for e in longer if e.cost <= longer[0].cost + SPREAD][:KEPT]
     return kept
@@ -129,13 +145,20 @@ def _ways(problem: Problem, case: LayerCase, explanation: Explanation) -> Iterat
 
 
 def _continued(
-    problem: Problem, case: LayerCase, explanation: Explanation
+    problem: Problem, case: LayerCase, explanation: Explanation, most: float
 ) -> Iterator[Explanation]:
-    """The explanation continued by one layer in every way that fits."""
-    ways = list(_ways(problem, case, explanation))
+    """The explanation continued by one layer in every way that fits.
+
+    Where that would be more than `most` mistakes, ways that make another are passed over.
+    """
+    has_room = explanation.cost + CHEAPEST <= most
+    # The right ways come first.
+    ways = list(
+        takewhile(lambda way: has_room or not way.mistakes, _ways(problem, case, explanation))
+    )
     # Samples taken for each other come last, and all at once: a delta of the sample before fits the
     # same numbers as an input of the sample after, and only the layers below tell.
-    for mixed in (False, True):
+    for mixed in (False, True) if has_room else (False,):
         whole = False
         for way in ways:
             if not mixed and any(name == "cross-sample" for name, _, _ in way.mistakes):
@@ -221,7 +244,7 @@ def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     """How many mistakes a step adds; a factor that stands above it too counts little."""
     named = {(name, layer) for name, layer, _ in _step_mistakes(step)}
     before = {(name) for s in explanation.steps for name, _, _ in _step_mistakes(s)}
-    cost = sum(0.3 if name in before else 1.0 for name, _ in named)
+    cost = sum(CHEAPEST if name in before else 1.0 for name, _ in named)
     above = explanation.steps[-1] if explanation.steps else None
     last_weight = _factor(above.weight) if above else None
     weight, bias = _factor(step.weight), _factor(step.bias)

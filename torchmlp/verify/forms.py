@@ -44,7 +44,7 @@ def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = Fal
     """
     given, number, x = case.given_weight, case.number, case.x
     shape = case.layer.weight.shape
-    bound = case.noise * x.norm().item() * way.delta.norm().item() / x.shape[0]
+    bound = case.noise * _norm(x) * _norm(way.delta) / x.shape[0]
     fits: list[Fit] = []
     right: Tensor | None = None
     if given.shape == shape and _may_fit(problem, case, given, way, x, bound):
@@ -67,7 +67,7 @@ def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = Fal
         return fits
     for mistake, delta, at in _other_products(problem, case, way):
         other = replace(way, delta=delta)
-        bound = case.noise * delta.norm().item() * at.norm().item() / x.shape[0]
+        bound = case.noise * _norm(delta) * _norm(at) / x.shape[0]
         if not _may_fit(problem, case, given, other, at, bound):
             continue
         found = _fits(problem, case, given, _product(delta, at), None, bound, (mistake,))
@@ -107,6 +107,10 @@ def _vector(size: int) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
 
 
+def _norm(matrix: Tensor) -> float:
+    return torch.linalg.vector_norm(matrix).item()  # Tensor.norm asks its arguments at length
+
+
 def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
     """Every form of bias gradient that the given one is explained by, the likeliest first."""
     given, bias, number = case.given_bias, case.layer.bias, case.number
@@ -114,7 +118,7 @@ def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
     assert bias is not None
     rows = way.delta.shape[0]
     tolerance = case.noise * rows**0.5 / rows
-    size = way.delta.norm().item()
+    size = _norm(way.delta)
     right = way.delta.sum(0) / rows
     fits: list[Fit] = []
     if given.shape == right.shape:
@@ -134,7 +138,7 @@ def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
         return fits
     for mistake, delta, _ in _too_early(problem, case, way):
         formed = delta.sum(0) / rows
-        fits += _scaled(given, formed, None, tolerance * delta.norm().item(), (mistake,))
+        fits += _scaled(given, formed, None, tolerance * _norm(delta), (mistake,))
     return fits
 
 
@@ -240,7 +244,7 @@ def _scaled(
     mistakes: tuple[Named, ...],
 ) -> list[Fit]:
     """The fit given = c · formed, or c · (formed − rate · extra) where there is an extra."""
-    norm, size = given.norm().item(), formed.norm().item()
+    norm, size = _norm(given), _norm(formed)
     if size <= tolerance:  # nothing is expected: any factor fits
         return [Fit(mistakes, None, 0.0)] if norm <= tolerance and extra is None else []
     if norm == 0:
@@ -248,7 +252,7 @@ def _scaled(
     if extra is not None:
         return _with_extra(given, formed, extra, tolerance, mistakes)
     factor = ((given * formed).sum() / (formed * formed).sum()).item()
-    left = (given - factor * formed).norm().item()
+    left = _norm(given - factor * formed)
     # A single number is some multiple of any other: only a factor with a meaning counts there,
     # which the caller sees to.
     if left > tolerance * max(abs(factor), tolerance / size):
@@ -266,19 +270,19 @@ def _with_extra(
     mistakes: tuple[Named, ...],
 ) -> list[Fit]:
     basis = torch.stack([formed.flatten(), extra.flatten()], 1)
-    if basis.shape[0] <= basis.shape[1] or extra.norm().item() <= tolerance:
+    if basis.shape[0] <= basis.shape[1] or _norm(extra) <= tolerance:
         return []
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, amount = both.tolist()
-    left = (given - factor * formed - amount * extra).norm().item()
+    left = _norm(given - factor * formed - amount * extra)
     if left > tolerance * abs(factor) or factor == 0:
         return []
     rate = -amount / factor
-    if abs(amount) * extra.norm().item() <= 4 * tolerance * abs(factor) or rate <= 0:
+    if abs(amount) * _norm(extra) <= 4 * tolerance * abs(factor) or rate <= 0:
         return []
-    if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
+    if abs(factor - 1) * _norm(formed) <= 4 * tolerance:
         factor = 1.0
-    return [Fit(mistakes, factor, left / given.norm().item(), rate=rate)]
+    return [Fit(mistakes, factor, left / _norm(given), rate=rate)]
 
 
 def _with_decay(
@@ -290,12 +294,12 @@ def _with_decay(
     basis = torch.stack([formed.flatten(), weight.flatten()], 1)
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, decay = both.tolist()
-    left = (given - factor * formed - decay * weight).norm().item()
+    left = _norm(given - factor * formed - decay * weight)
     if left > tolerance * abs(factor):
         return []
-    if abs(factor - 1) * formed.norm().item() <= 4 * tolerance:
+    if abs(factor - 1) * _norm(formed) <= 4 * tolerance:
         factor = 1.0
-    return [Fit(mistakes, factor, left / given.norm().item(), extra_decay=decay)]
+    return [Fit(mistakes, factor, left / _norm(given), extra_decay=decay)]
 
 
 def _absorbed(fit: Fit, powers: tuple[float, ...], noise: float) -> Fit:
