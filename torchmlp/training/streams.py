@@ -26,6 +26,7 @@ from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import Engine, why_not
+from torchmlp.training.engine.places import check_tensors
 
 
 class TrainingState(NamedTuple):
@@ -73,6 +74,7 @@ def training_states(
         engine = Engine(model, loss, optimizer)
         optimizer.zero_grad()  # what is there from before is nobody's
     for step, (x, target) in enumerate(batches, 1):
+        check_tensors(x, target, "training_states")
         if rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step) * group.get("rate_factor", 1.0)

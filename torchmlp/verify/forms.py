@@ -108,7 +108,9 @@ def _vector(size: int) -> Tensor:
 
 
 def _norm(matrix: Tensor) -> float:
-    return float(torch.linalg.vector_norm(matrix).item())  # Tensor.norm asks its arguments at length
+    return float(
+        torch.linalg.vector_norm(matrix).item()
+    )  # Tensor.norm asks its arguments at length
 
 
 def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from torchmlp import MLP, Engine, Population, training_states
 from training.engine.changes import FOLLOWED, REFUSED, compare, made
 from training.engine.fuzzer import fuzz
 from training.engine.twins import both_ways
@@ -51,6 +54,24 @@ def test_a_step_works_again_once_the_cause_is_gone() -> None:
     assert "hooks" in compare(run)
     handle.remove()
     assert compare(run) == ""
+
+
+@pytest.mark.usefixtures("annotations_unchecked")  # they come first where types are checked
+@pytest.mark.parametrize("which", ["Engine.step", "Population.step", "training_states"])
+def test_arrays_are_told_to_become_tensors(which: str) -> None:
+    """One clear sentence for numpy's arrays, whose dtype and device have the same names."""
+    x, target = np.zeros((2, 6), np.float32), np.zeros(2, np.int64)
+    model = MLP(6, [5], 4)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    steps: dict[str, Any] = {
+        "Engine.step": Engine(model, "cross_entropy", sgd).step,
+        "Population.step": Population(6, [5], 4, size=2, lr=0.1).step,
+        "training_states": lambda *batch: list(
+            training_states(model, "cross_entropy", sgd, [batch])
+        ),
+    }
+    with pytest.raises(TypeError, match=rf"{which}: expected tensors, got numpy.ndarray; convert"):
+        steps[which](x, target)
 
 
 def test_random_sequences_of_changes() -> None:

@@ -14,7 +14,7 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent, Descents
 from torchmlp.training.engine.graph import GraphStep
-from torchmlp.training.engine.places import borrow_batch, storages, why_not_in_memory
+from torchmlp.training.engine.places import borrow_batch, check_tensors, storages, why_not_in_memory
 from torchmlp.training.engine.structure import is_fusible, structure, why_not
 from torchmlp.training.engine.torch_step import TorchStep
 from torchmlp.training.engine.watch import Expectation, Kind, Watch
@@ -132,8 +132,9 @@ class Engine:
         Raises:
             ValueError: shapes or devices that do not fit, an input that requires a gradient, a
                 label that is no class. No parameter and no optimizer state has been changed then.
-            TypeError: dtypes that do not fit.
+            TypeError: dtypes that do not fit, or no tensors.
         """
+        check_tensors(x, target, "Engine.step")
         if x.requires_grad or target.requires_grad:
             raise ValueError(
                 "Engine.step: expected an input and a target without requires_grad, for no "

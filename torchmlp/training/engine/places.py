@@ -14,6 +14,21 @@ from torch import Tensor
 _ALIGNMENT = 64  # bytes, as torch's own allocator gives
 
 
+def check_tensors(x: object, target: object, where: str) -> None:
+    """Refuse what is no tensor.
+
+    Raises:
+        TypeError: an array, a list, or anything else.
+    """
+    for given in (x, target):
+        if not isinstance(given, Tensor):
+            kind = type(given)
+            raise TypeError(
+                f"{where}: expected tensors, got {kind.__module__}.{kind.__name__}; convert an "
+                f"array with torch.from_numpy(array)"
+            )
+
+
 def why_not_in_memory(tensor: Tensor) -> str:
     """What keeps the elements of a dense tensor from lying each at a place of its own; or ""."""
     if tensor._is_zerotensor() or torch._is_functional_tensor(tensor):

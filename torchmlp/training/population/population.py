@@ -18,7 +18,7 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library
 from torchmlp.training.engine.descent import Descent, sgd_descent
 from torchmlp.training.engine.native import threads, why_not_native
-from torchmlp.training.engine.places import borrow_batch, storages
+from torchmlp.training.engine.places import borrow_batch, check_tensors, storages
 from torchmlp.training.engine.workspace import Workspace
 from torchmlp.training.population.batched_step import BatchedStep
 from torchmlp.training.population.native import NativeSteps
@@ -240,6 +240,7 @@ class Population:
                 then.
             TypeError: dtypes that do not fit.
         """
+        check_tensors(x, target, "Population.step")
         batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
         key = (*batch, threads())
         rows = x.shape[-2] if x.ndim > 1 else 0
