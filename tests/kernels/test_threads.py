@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchmlp import check_gradients, diagnose
+from torchmlp import diagnose
 from torchmlp.kernels.threads import WORK_WORTH_WAKING, multiplications_of_step, threads_for
 
 
@@ -67,12 +67,4 @@ def test_a_diagnosis_takes_what_it_is_worth(width: int, threads: int) -> None:
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     diagnose(model, nn.CrossEntropyLoss(), sgd, data, steps=2, batch_size=32, remedies=False)
     assert set(model.threads[1:]) == {threads}  # the first pass is the one that is counted
-    assert torch.get_num_threads() == 2
-
-
-def test_a_check_of_gradients_takes_one() -> None:
-    """The same for `check_gradients`."""
-    model, x = Seen(8), torch.randn(4, 8)
-    assert check_gradients(lambda: model(x).square().mean(), model).ok
-    assert set(model.threads) == {1}
     assert torch.get_num_threads() == 2

@@ -103,9 +103,13 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write it whole or not at all; Lightning's own, which does not, is switched off."""
         del pl_module, stage
-        if trainer.loggers and trainer.log_dir is not None:
+        # Only the first process is here: trainer.log_dir would wait for the others.
+        folders = [
+            getattr(logger, "log_dir", None) or logger.save_dir for logger in trainer.loggers
+        ]
+        if folders and folders[0] is not None:
             text = self.parser.dump(self.config, skip_none=False)
-            write_whole(Path(trainer.log_dir) / self.config_filename, text)
+            write_whole(Path(folders[0]) / self.config_filename, text)
 
 
 class CommandLine(LightningCLI):

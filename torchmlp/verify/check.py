@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchmlp.kernels.threads import multiplications_of_step, threads_for
 from torchmlp.verify.differences import Measurement, measure
 from torchmlp.verify.float64 import WIDE, InFloat64
 from torchmlp.verify.given import Gradients, as_float, named, wrong_shape
@@ -109,7 +108,6 @@ def check_gradients(
             stack.enter_context(variable.widened())
         stack.enter_context(InFloat64())
         loss = _Loss(loss_fn)
-        stack.enter_context(threads_for(multiplications_of_step(loss)))
         at, right = loss.with_gradients(None if given else variables)
         if loss() != at:
             raise ValueError(
