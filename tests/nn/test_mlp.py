@@ -214,7 +214,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"hidden": 0}, r"expected widths of at least 1, got in_features=4, hidden=0"),
     ({"out_features": 0}, r"expected widths of at least 1, .* out_features=0"),
     ({"activation": "relo"}, r"unknown activation 'relo'; did you mean 'relu'\?"),
-    ({"output_activation": "softmax"}, r"unknown activation 'softmax': the loss cross_entropy holds it"),
+    (
+        {"output_activation": "softmax"},
+        r"unknown activation 'softmax': the loss cross_entropy holds it",
+    ),
     ({"init": "hee"}, r"unknown init 'hee'; did you mean 'he'\?"),
     ({"init": "normal"}, r"init 'normal': expected normal\(std\)"),
     ({"dropout": 1.0}, r"^dropout: expected a rate in 0 <= rate < 1, got 1\.0"),

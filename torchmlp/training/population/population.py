@@ -18,7 +18,7 @@ from torchmlp.nn.mlp import MLP
 from torchmlp.training.engine import library
 from torchmlp.training.engine.descent import Descent, sgd_descent
 from torchmlp.training.engine.native import threads, why_not_native
-from torchmlp.training.engine.places import borrow_batch, check_tensors, storages
+from torchmlp.training.engine.places import borrow_batch, check_tensors, fixed, storages
 from torchmlp.training.engine.workspace import Workspace
 from torchmlp.training.population.batched_step import BatchedStep
 from torchmlp.training.population.native import NativeSteps
@@ -132,7 +132,8 @@ class Population:
         )
         self._first = self._drawn(seeds, 0)
         self._stack = Stack(self._first, size, has_velocity=momentum > 0)
-        self._frozen = torch.zeros(size, dtype=torch.bool, device=self.weights[0].device)
+        mask = torch.empty(0, dtype=torch.bool, device=self.weights[0].device)
+        self._frozen = fixed(mask, size).zero_()
         self._losses = self.weights[0].new_zeros(size)
         for i in range(size):
             self.load(i, self._drawn(seeds, i) if i else self._first)
@@ -159,6 +160,7 @@ class Population:
         self._stack = Stack(self._first, self.size, has_velocity=has_velocity)
         for own, value in zip(self._stack.tensors, values, strict=True):
             own.copy_(value)
+        self._frozen = fixed(self._frozen, self.size).copy_(self._frozen)
         self._settle()
 
     def _drawn(self, seeds: Sequence[int] | None, i: int) -> MLP:
