@@ -106,6 +106,7 @@ def diagnose_subject(subject: Subject, steps: int, *, remedies: bool = True) -> 
     """The report of a run that stands ready; it is afterwards as it was."""
     with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
+        subject.model.train()
         work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
         start.restore()
         with threads_for(work):

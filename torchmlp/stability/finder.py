@@ -174,6 +174,7 @@ def find_for(
     _check(low, high, steps)
     with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
+        subject.model.train()
         work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
         start.restore()
         with threads_for(work):

@@ -64,12 +64,9 @@ def chain_of(weights: Mapping[str, Tensor]) -> Chain | None:
 def renamed(found: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights under the names that they have here, where both are of one such network."""
     theirs, ours = chain_of(found), chain_of(mine)
-    if (
-        found.keys() == mine.keys()
-        or theirs is None
-        or ours is None
-        or theirs.widths != ours.widths
-    ):
+    if found.keys() == mine.keys() or theirs is None or ours is None:
+        return found
+    if theirs.widths != ours.widths or len(found) != len(mine):  # one has biases, the other none
         return found
     pairs = zip(theirs.names, ours.names, strict=True)
     return {
