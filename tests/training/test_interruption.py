@@ -132,8 +132,9 @@ with it.heard():
 
 
 def test_while_modules_are_imported_it_ends_at_once() -> None:
-    """No exception reaches a module that is half imported."""
+    """No exception reaches a module that is half imported, and one of two threads tells of it."""
     code, err, seconds = end_of("""
+it.before_leaving = lambda: time.sleep(0.5)
 with it.heard():
     it.at_once = True
     after(0, signal.SIGINT)

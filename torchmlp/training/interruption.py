@@ -43,6 +43,7 @@ class Interruption:
         self.waits = False
         self.at_once = False
         self.before_leaving: Callable[[], None] = lambda: None
+        self._leaving = threading.Lock()
 
     @property
     def exit_code(self) -> int:
@@ -129,6 +130,7 @@ class Interruption:
                 first, came = number, time.monotonic()
 
     def _leave(self, number: int) -> None:
+        self._leaving.acquire()  # for good: two threads may get here, and one tells of it
         try:
             # Not through sys.stderr: the main thread may be in the middle of a line.
             os.write(2, f"{_word(number)}\n".encode())
