@@ -11,10 +11,12 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # what torchmlp imports first, jaxtyping has compiled anew in every process
 from children import end_all
 from hypothesis import settings
 from jaxtyping import config
@@ -35,6 +37,32 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+class _Sparingly(type(config)):  # type: ignore[misc]
+    """Checks what functions are annotated with for as many calls as are left.
+
+    Checking takes longer than many a function. So each test has its first calls checked, and what
+    it calls thousands of times after that costs what it costs a user.
+    """
+
+    left = 0
+
+    @property
+    def jaxtyping_disable(self) -> bool:
+        """Asked by every annotated function, at every call."""
+        self.left -= 1
+        return self.left < 0
+
+
+CHECKED_CALLS = 200
+checks: Any = config
+checks.__class__ = _Sparingly
+
+
+@pytest.fixture(autouse=True)
+def _annotations_checked() -> None:
+    checks.left = CHECKED_CALLS
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     random.seed(0)
@@ -49,13 +77,9 @@ def _childless() -> Iterator[None]:
 
 
 @pytest.fixture
-def annotations_unchecked() -> Iterator[None]:
-    """For a test that calls the same functions thousands of times: other tests check what they are
-    annotated with, and here that takes most of the time."""
-    before = config.jaxtyping_disable
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", before)
+def annotations_unchecked(_annotations_checked: None) -> None:
+    """For a test of what the functions say themselves of arguments that are none."""
+    checks.left = 0
 
 
 @pytest.fixture

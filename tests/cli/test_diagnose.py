@@ -1,12 +1,13 @@
 """`train.py diagnose` and `train.py report`, as a user meets them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cli.command_line import NO_SUMMARY, SMALL, newest_run, run
+from cli.command_line import NO_SUMMARY, SMALL, Result, newest_run, run
 
 STEPS = ("--steps", 30)
 # Trains well in thirty steps of five hundred digits; and so high a rate that it cannot.
@@ -19,6 +20,8 @@ WELL = (
     "--lr_scheduler",
     "ConstantLR",
     "--model.dropout",
+    0,
+    "--model.input_dropout",
     0,
 )
 SICK = (*WELL, "--lr", 3000)
@@ -35,17 +38,24 @@ def test_a_healthy_run_is_one_line_and_0(tmp_path: Path) -> None:
     assert (report["healthy"], report["findings"]) == (True, [])
 
 
-def test_a_sick_run_is_told_and_mended(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A folder in which a sick run was diagnosed, and what was said. Do not write into it."""
+    folder = tmp_path_factory.mktemp("diagnosed")
+    return folder, run(folder, "diagnose", *SICK, *STEPS, "--fix")
+
+
+def test_a_sick_run_is_told_and_mended(diagnosed: tuple[Path, Result], tmp_path: Path) -> None:
     """Exit code 3, the verdict first; --fix writes a configuration that fit takes and learns by."""
-    code, out, err = run(tmp_path, "diagnose", *SICK, *STEPS, "--fix")
+    folder, (code, out, err) = diagnosed
     assert (code, err) == (3, "")
     lines = out.splitlines()
     assert lines[0] == "sick: learning-rate-too-high"
     assert max(map(len, lines)) <= 110
-    remedy = newest_run(tmp_path) / "remedy.yaml"
+    remedy = newest_run(folder) / "remedy.yaml"
     patch = yaml.safe_load(remedy.read_text(encoding="utf-8"))
     assert patch["optimizer"]["init_args"]["lr"] < 300
-    assert lines[-1].endswith(f"--config {remedy.relative_to(tmp_path)}")
+    assert lines[-1].endswith(f"--config {remedy.relative_to(folder)}")
     again = (*SMALL, "--hidden", 32, "--lr_scheduler", "ConstantLR", "--model.dropout", 0)
     result = run(tmp_path, *again, "--max_epochs", 3, "--config", remedy)
     assert result.code == 0, result.err
@@ -53,9 +63,12 @@ def test_a_sick_run_is_told_and_mended(tmp_path: Path) -> None:
     assert accuracy > 0.5
 
 
-def test_report_says_the_same_without_training(tmp_path: Path) -> None:
+def test_report_says_the_same_without_training(
+    diagnosed: tuple[Path, Result], tmp_path: Path
+) -> None:
     """The saved record is judged again: the same text, the same exit code, the page drawn anew."""
-    first = run(tmp_path, "diagnose", *SICK, *STEPS)
+    folder, first = diagnosed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     page = newest_run(tmp_path) / "diagnosis.html"
     page.unlink()
     again = run(tmp_path, "report", "lightning_logs/version_0")
@@ -127,13 +140,13 @@ def test_a_damaged_record_is_said_to_be(tmp_path: Path, text: str) -> None:
     assert err.startswith(f"error: report: {tmp_path / 'diagnosis.json'}: expected a report")
 
 
-def test_schema_is_printed_and_fits(tmp_path: Path) -> None:
+def test_schema_is_printed_and_fits(diagnosed: tuple[Path, Result], tmp_path: Path) -> None:
     """`report --schema` is JSON Schema, and names every key that a report has."""
     code, out, _ = run(tmp_path, "report", "--schema")
     assert code == 0
     schema = json.loads(out)
-    run(tmp_path, "diagnose", *SICK, *STEPS)
-    report = json.loads((newest_run(tmp_path) / "diagnosis.json").read_text(encoding="utf-8"))
+    folder, _ = diagnosed
+    report = json.loads((newest_run(folder) / "diagnosis.json").read_text(encoding="utf-8"))
     assert set(report) == set(schema["properties"]) == set(schema["required"])
     finding = schema["properties"]["findings"]["items"]["properties"]
     assert all(set(found) == set(finding) for found in report["findings"])

@@ -43,7 +43,6 @@ def of(activation: str) -> Any:
     return lambda x, weight, bias=None: dense(x, weight, bias, activation)
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @every_sample
 @pytest.mark.parametrize("activation", KINDS)
 def test_first_derivatives_on_torchs_samples(activation: str, shapes: Shapes) -> None:
@@ -61,7 +60,6 @@ def test_first_derivatives_on_torchs_samples(activation: str, shapes: Shapes) ->
     )
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @some_samples
 @pytest.mark.parametrize("activation", KINDS)
 def test_second_derivatives_on_torchs_samples(activation: str, shapes: Shapes) -> None:
@@ -76,7 +74,6 @@ def test_second_derivatives_on_torchs_samples(activation: str, shapes: Shapes) -
     )
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @with_and_without_bias
 @every_activation
 def test_every_check_of_gradgradcheck(activation: str, bias: bool) -> None:
@@ -92,7 +89,6 @@ def test_every_check_of_gradgradcheck(activation: str, bias: bool) -> None:
     )
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @every_activation
 def test_gradcheck_of_every_subset(activation: str) -> None:
     """Whichever of x, weight and bias want gradients, forward and reverse mode are right."""
@@ -103,7 +99,6 @@ def test_gradcheck_of_every_subset(activation: str) -> None:
         )
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @some_samples
 @pytest.mark.parametrize("activation", COMPLEX_NAMES)
 def test_complex_derivatives(activation: str, shapes: Shapes) -> None:

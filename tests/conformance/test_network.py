@@ -20,7 +20,6 @@ every_loss = pytest.mark.parametrize("loss_case", LOSS_CASES)
 KINDS = ("relu", "tanh", "gelu")
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @every_loss
 @every_activation
 def test_checks_of_autograd(activation: str, loss_case: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torchmlp.stability.engines.errors import EngineError
 from torchmlp.stability.task import Task, run_task, tasks_of
 
 TESTS = Path(__file__).parents[1]
-CELLS = [cell(width=width, lr=lr) for width in (8, 16, 24) for lr in (0.1, 30.0)]
+CELLS = [*(cell(width=width) for width in (8, 16, 24)), cell(width=8, lr=30.0)]
 TASKS = tasks_of(CELLS)
 OWN = recipe(steps=10)
 # What a program outside of pytest trains, as `pool` and `ray` are started: {0} is an engine's name.
@@ -44,6 +45,7 @@ if __name__ == "__main__":
 """
 
 
+@cache
 def expected() -> list[dict[str, Any]]:
     """The cells as this process trains them."""
     return timeless([result for task in TASKS for result in run_task(task, OWN, easy())])
@@ -119,13 +121,20 @@ def test_the_pool_finds_what_this_process_finds() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["pool", "ray"])
 def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path, folder: Path) -> None:
-    """SIGKILL in the middle: its task is trained by another process, and all cells are there."""
+    """SIGKILL in the middle: its task is trained by another process, and all cells are there, to
+    the last bit as this process finds them; in the end nobody is left."""
     own = f"recipe('KilledOnce', folder={str(folder)!r}, width=16, steps=10)"
     process = program(engine, own, tmp_path)
-    out, errors = process.communicate(timeout=180)
+    seen: set[int] = set()
+    while process.poll() is None:
+        seen |= descendants(process.pid)
+        time.sleep(0.2)
+    out, errors = process.communicate()
     assert errors == ""
     (killed,) = makers(folder, 1)
     assert not is_there(killed)
+    assert len(seen) > 2
+    until(lambda: not any(map(is_there, seen)), 30)
     done = folder.parent / "done"
     done.mkdir()
     (done / "0").touch()  # so that no process kills itself again
@@ -173,7 +182,10 @@ def test_ctrl_c_is_for_the_caller(engine: str, moment: str, tmp_path: Path, fold
     if moment == "while they train":
         workers |= set(makers(folder))
     os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60) == ("interrupted\n", "")
+    out, errors = process.communicate(timeout=60)
+    # Ray's processes may tell in their logs' form what they could not end.
+    said = [line for line in errors.splitlines() if not re.match(r"\[.+\] \w+\.cc:\d+: ", line)]
+    assert (out, said) == ("interrupted\n", [])
     until(lambda: not any(map(is_there, workers)), 30)
 
 
@@ -208,21 +220,6 @@ def test_workers_have_one_thread_and_the_parent_its_own(monkeypatch: pytest.Monk
     )
     assert found.first_loss == 1.0
     assert os.environ["OMP_NUM_THREADS"] == "7"
-
-
-@pytest.mark.slow
-def test_ray_finds_what_this_process_finds(tmp_path: Path) -> None:
-    """Two workers of a local cluster: the same cells to the last bit, not a word, nobody left."""
-    process = program("ray", "recipe(steps=10)", tmp_path)
-    seen: set[int] = set()
-    while process.poll() is None:
-        seen |= descendants(process.pid)
-        time.sleep(0.2)
-    out, errors = process.communicate()
-    assert errors == ""
-    assert json.loads(out) == expected()
-    assert len(seen) > 2
-    until(lambda: not any(map(is_there, seen)), 30)
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,6 @@ def problem(seed: int) -> tuple[MLP, Tensor, Tensor]:
     return model, torch.randn(9, 5), torch.randint(3, (9,))
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("tolerance", [1e-5, 1e-7])
 def test_right_gradients_pass(tolerance: float) -> None:
     """Every activation, every depth, in float32 and float64, at the default and at 1e-7."""
@@ -77,7 +76,6 @@ def planted(right: Tensor, kind: str, size: float) -> Tensor:
     return wrong
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2, 1.0])
 def test_planted_errors_are_caught(size: float) -> None:
     """From 1e-6 to 1, in each tensor of nets of depth 1 to 6, and no other tensor is accused."""
@@ -149,7 +147,6 @@ def test_a_users_function() -> None:
     assert report.errors["x"] == pytest.approx(0.5, rel=1e-3)
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 def test_kinks_are_stepped_over() -> None:
     """Units exactly on their kink: autograd's gradient is right beside it."""
     torch.manual_seed(0)

@@ -78,7 +78,6 @@ def score(seeds: range) -> tuple[Counter[str], Counter[str], list[Any]]:
     return planted, exact, missed
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 def test_planted_mistakes_are_named() -> None:
     """Of single mistakes all are detected and 95 % named exactly, by name and layer."""
     planted, exact, missed = score(range(6))
@@ -143,7 +142,6 @@ def test_at_length(claim: Callable[[], None]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 def test_textbook_gradients_are_right() -> None:
     """Right gradients, computed in numpy, hold no mistake."""
     for seed in range(24):
@@ -183,7 +181,6 @@ def loss_of(output: Tensor, target: Tensor, loss: str) -> Tensor:
     return F.binary_cross_entropy_with_logits(output, target, reduction="none").sum(-1).mean()
 
 
-@pytest.mark.usefixtures("annotations_unchecked")
 def test_autograds_gradients_are_right() -> None:
     """60 random networks, float32 and float64: silence."""
     for seed in range(60):

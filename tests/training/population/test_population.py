@@ -100,11 +100,11 @@ class Apart:
 def test_each_network_is_trained_by_itself(
     activation: str, loss_case: str, dtype: torch.dtype, way: bool
 ) -> None:
-    """After ten steps of one batch each, every network is what autograd makes of it alone, for
+    """After four steps of one batch each, every network is what autograd makes of it alone, for
     every activation and loss."""
     torch.manual_seed(3)
     apart = Apart(loss=loss_case.split("-", maxsplit=1)[0], activation=activation, dtype=dtype)
-    for x, target in batches(10, loss_case, dtype=dtype):
+    for x, target in batches(4, loss_case, dtype=dtype):
         apart.step(x, target)
     apart.assert_same()
     assert apart.population.is_native == (way and has_native_form([activation], loss_case))
