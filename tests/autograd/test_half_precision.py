@@ -58,7 +58,7 @@ def averaged(rows: int) -> tuple[Averaged, Averaged]:
     return measured(delta / rows, 1.0), measured(delta, 1 / rows)
 
 
-@pytest.mark.parametrize("rows", [2**k for k in range(7, 17)])
+@pytest.mark.parametrize("rows", [2**7, 2**10, 2**13, 2**16])
 def test_average_in_the_product(rows: int) -> None:
     """Per sample, hardly a delta is lost at any batch size; divided by B, ever more of them are.
 

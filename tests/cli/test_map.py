@@ -66,7 +66,10 @@ def test_a_map_is_drawn_once(tmp_path: Path) -> None:
     assert "another --output" in err
 
 
-LONG = (*MAP, "--widths", "8", "16", "24", "--lrs", "0.01:1e7:4log", "--workers", "2")
+LONG = (
+    *("map", *DATA, "--batch_sizes", "32", "--steps", "5", "--workers", "2"),
+    *("--widths", "8", "16", "24", "--lrs", "0.01:1e7:4log"),
+)
 
 
 def started(folder: Path, count: int) -> subprocess.Popen[str]:

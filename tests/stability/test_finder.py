@@ -454,8 +454,8 @@ def largest_that_learns(
 @pytest.mark.parametrize(
     ("activation", "batch_size", "width"),
     [
-        *(("relu", 8, 1000), ("relu", 64, 128), ("relu", 512, 32)),
-        *(("sigmoid", 8, 32), ("sigmoid", 64, 512), ("sigmoid", 512, 32)),
+        *(("relu", 8, 128), ("relu", 64, 128), ("relu", 512, 32)),
+        *(("sigmoid", 8, 32), ("sigmoid", 64, 128), ("sigmoid", 512, 32)),
     ],
 )
 def test_agrees_with_runs_of_200_steps(activation: str, batch_size: int, width: int) -> None:

@@ -24,18 +24,15 @@ def problem(seed: int) -> tuple[MLP, Tensor, Tensor]:
     return model, torch.randn(9, 5), torch.randint(3, (9,))
 
 
-@pytest.mark.parametrize("tolerance", [1e-5, 1e-7])
-def test_right_gradients_pass(tolerance: float) -> None:
-    """Every activation, every depth, in float32 and float64, at the default and at 1e-7."""
+def test_right_gradients_pass() -> None:
+    """Every activation, every depth, in float32 and float64, at a hundredth of the default."""
     for seed in range(34):
         model, x, target = problem(seed)
         if seed % 2:
             model, x = model.double(), x.double()
-        report = check_gradients(
-            partial(cross_entropy, model, x, target), model, tolerance=tolerance
-        )
+        report = check_gradients(partial(cross_entropy, model, x, target), model, tolerance=1e-7)
         assert report.ok, f"{seed=}\n{report}"
-        assert max(report.errors.values()) < tolerance
+        assert max(report.errors.values()) < 1e-7
 
 
 def test_two_passes_for_each_direction() -> None:
@@ -76,7 +73,7 @@ def planted(right: Tensor, kind: str, size: float) -> Tensor:
     return wrong
 
 
-@pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0])
 def test_planted_errors_are_caught(size: float) -> None:
     """From 1e-6 to 1, in each tensor of nets of depth 1 to 6, and no other tensor is accused."""
     for seed, kind in zip(range(3, 21, 3), ["factor", "noise", "element"] * 2, strict=True):
