@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: nobody waits for them in the end."""
+    items.sort(key=lambda item: "at_length" not in item.name)
+
+
 class _Sparingly(type(config)):  # type: ignore[misc]
     """Checks what functions are annotated with for as many calls as are left.
 
