@@ -22,8 +22,6 @@ from hypothesis import settings
 from jaxtyping import config
 
 torch.set_num_threads(1)
-# A job in the background is started with Ctrl-C ignored, and hands that on to its children.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure is one that the next run shows too.
 settings.register_profile("torchmlp", derandomize=True, deadline=None, max_examples=40)
@@ -40,6 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: nobody waits for them in the end."""
     items.sort(key=lambda item: "at_length" not in item.name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Hear Ctrl-C, as the children then do: it is ignored where the tests were started in the
+    background, and after a test in which Lightning was interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Sparingly(type(config)):  # type: ignore[misc]

@@ -1,7 +1,5 @@
 import errno
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +213,6 @@ class Break(pl.Callback):
             raise self.error
 
 
-@pytest.fixture
-def _signals() -> Iterator[None]:
-    """Lightning ignores Ctrl-C once it has seen one."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def small_model() -> Classifier:
     torch.manual_seed(1)
     model = Classifier(hidden=[4])
@@ -253,7 +243,6 @@ def fit_digits(
     return model, [labels.tolist() for _, labels in recorder.batches]
 
 
-@pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
 def test_an_interrupted_run_keeps_what_it_learned(tmp_path: Path, error: BaseException) -> None:
     """Ctrl-C and SIGTERM leave interrupted.ckpt, with the steps taken so far."""
@@ -274,7 +263,6 @@ def test_an_error_keeps_nothing(tmp_path: Path, error: Exception) -> None:
     assert not (tmp_path / INTERRUPTED).exists()
 
 
-@pytest.mark.usefixtures("_signals")
 def test_before_the_first_step_there_is_nothing_to_keep(tmp_path: Path) -> None:
     """An interrupt before the first step saves no untrained network."""
 
@@ -307,7 +295,6 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path: Path, val_size: int) -> 
     assert_same(resumed, whole)
 
 
-@pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize("after", [1, 9, 13, 18])
 def test_a_run_resumes_in_the_middle_of_an_epoch(tmp_path: Path, after: int) -> None:
     """Interrupted after any step, here of nine per epoch, interrupted.ckpt goes on with the next
