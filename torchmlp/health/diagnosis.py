@@ -1,7 +1,6 @@
 """Why a training run fails: measure, judge, try remedies, and leave everything as it was."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +28,11 @@ from torchmlp.health.subject import (
     StepSubject,
     Subject,
     left_alone,
+    looked_into,
     read_batches,
 )
 from torchmlp.health.trace import LOSSES, Trace, places
 from torchmlp.health.trials import trial_steps
-from torchmlp.kernels.threads import multiplications_of_step, threads_for
 from torchmlp.verify import check_gradients
 
 # What changes nothing about a loss of torch's, whose own derivative is right.
@@ -104,15 +103,10 @@ def diagnose(
 
 def diagnose_subject(subject: Subject, steps: int, *, remedies: bool = True) -> Report:
     """The report of a run that stands ready; it is afterwards as it was."""
-    with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        subject.model.train()
-        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
-        start.restore()
-        with threads_for(work):
-            record = measure(subject, start, steps)
-            if remedies:
-                search(subject, start, record)
+    with looked_into(subject) as start:
+        record = measure(subject, start, steps)
+        if remedies:
+            search(subject, start, record)
     return Report.of(record)
 
 

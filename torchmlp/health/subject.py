@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.health.trace import Trace
+from torchmlp.kernels.threads import multiplications_of_step, threads_for
 from torchmlp.training.random_state import random_state, set_random_state
 
 Batch = tuple[Tensor, Tensor]
@@ -347,6 +349,18 @@ def left_alone(model: nn.Module, optimizer: Optimizer) -> Iterator[Start]:
         yield start
     finally:
         start.restore()
+
+
+@contextmanager
+def looked_into(subject: Subject) -> Iterator[Start]:
+    """The run at its start, on the threads that its steps are worth; afterwards as it was."""
+    with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
+        subject.model.train()
+        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
+        start.restore()
+        with threads_for(work):
+            yield start
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,8 +10,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from torchmlp.health.record import plain
-from torchmlp.health.subject import CannotDiagnoseError, Subject, left_alone, read_batches
-from torchmlp.kernels.threads import multiplications_of_step, threads_for
+from torchmlp.health.subject import (
+    CannotDiagnoseError,
+    Subject,
+    left_alone,
+    looked_into,
+    read_batches,
+)
 from torchmlp.stability.rate_runs import RateRuns
 from torchmlp.stability.rate_steps import FACTOR, RateSteps
 
@@ -172,13 +176,8 @@ def find_for(
         ValueError: as there.
     """
     _check(low, high, steps)
-    with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        subject.model.train()
-        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
-        start.restore()
-        with threads_for(work):
-            return _found(RateRuns(subject, start, steps, loss), low, high)
+    with looked_into(subject) as start:
+        return _found(RateRuns(subject, start, steps, loss), low, high)
 
 
 def _found(runs: RateRuns, low: float, high: float) -> RateSearch:
