@@ -137,14 +137,15 @@ def network_traced(loss: str) -> None:
     same(graph(*rows_of(loss, 7)), gradient(plainly)(*rows_of(loss, 7)))
 
 
+FEW = ("identity", "relu", "gelu")
 # A function, and the lists of arguments that it is called with.
 TABLE: Table = [
     (exported, list(product(ACTIVATION_NAMES, ["Dense"], [False]))),
     (exported, list(product(KINDS, ["MLP"], [False]))),
-    (exported, list(product(["identity", "relu", "gelu"], ["Dense", "MLP"], [True]))),
+    (exported, list(product(FEW, ["Dense", "MLP"], [True]))),
     (exported_for_training, list(product(KINDS))),
     (traced_by_make_fx, list(product(ACTIVATION_NAMES, ["symbolic"]))),
-    (traced_by_make_fx, list(product(["identity", "relu", "gelu"], ["real", "fake"]))),
+    (traced_by_make_fx, list(product(FEW, ["real", "fake"]))),
     (traced_by_fx, list(product(ACTIVATION_NAMES))),
     (traced_by_jit, list(product(ACTIVATION_NAMES, ["Dense", "MLP"]))),
     (by_aot_autograd, list(product(KINDS))),
