@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo  # what torchmlp imports first, jaxtyping has compiled anew in every process
-from children import end_all
 from hypothesis import settings
 from jaxtyping import config
+
+from tests.children import end_all
 
 torch.set_num_threads(1)
 

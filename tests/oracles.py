@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from problems import Problem
+    from tests.problems import Problem
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda z: z,

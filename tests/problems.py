@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from oracles import FUNCTIONS
 from torch import Tensor
+
+from tests.oracles import FUNCTIONS
 
 # Written out, not read from the package: a name that goes missing there fails here.
 ACTIVATION_NAMES = (

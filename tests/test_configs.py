@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cli.command_line import NO_SUMMARY, ROOT, newest_run, run
+
+from tests.cli.command_line import NO_SUMMARY, ROOT, newest_run, run
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]

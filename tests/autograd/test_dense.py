@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from oracles import FUNCTIONS, MODULES
-from problems import (
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.oracles import FUNCTIONS, MODULES
+from tests.problems import (
     ACTIVATION_NAMES,
     DTYPES,
     assert_elementwise,
@@ -17,12 +22,7 @@ from problems import (
     dtype_id,
     network_problem,
 )
-from strategies import Arguments, dense_arguments
-from torch import Tensor, nn
-from torch.autograd import gradcheck, gradgradcheck
-from torch.nn import functional as F  # noqa: N812
-from torch.utils.flop_counter import FlopCounterMode
-
+from tests.strategies import Arguments, dense_arguments
 from torchmlp.autograd import DenseFunction, dense
 from torchmlp.kernels.activations import ACTIVATIONS
 

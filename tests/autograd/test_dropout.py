@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from problems import DTYPES, dtype_id
 from torch.autograd import gradcheck, gradgradcheck
 
+from tests.problems import DTYPES, dtype_id
 from torchmlp.autograd.dropout import check_dropout, dropout
 
 

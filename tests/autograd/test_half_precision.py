@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from oracles import worst_relative_error
 from torch import Tensor, nn
 
+from tests.oracles import worst_relative_error
 from torchmlp.kernels.dense import dense_grad_weight
 from torchmlp.kernels.losses import loss_delta
 from torchmlp.kernels.network import Layer, Pass, run, scan_deltas

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import losses
-from problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
+from tests.oracles import losses
+from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
 from torchmlp.autograd import mean_loss
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)

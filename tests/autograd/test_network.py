@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import loss_and_gradients, losses, sequential, worst_relative_error
-from problems import (
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.oracles import loss_and_gradients, losses, sequential, worst_relative_error
+from tests.problems import (
     ACTIVATION_NAMES,
     LOSS_CASES,
     NETWORK_RTOL,
@@ -17,11 +22,6 @@ from problems import (
     dtype_id,
     network_problem,
 )
-from torch import Tensor, nn
-from torch.autograd import gradcheck, gradgradcheck
-from torch.nn import functional as F  # noqa: N812
-from torch.utils.flop_counter import FlopCounterMode
-
 from torchmlp.autograd import network_loss
 from torchmlp.autograd.composed import is_foreign
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from children import child
-
 import torchmlp
+from tests.children import child
 from torchmlp.cli import main
 
 ROOT = Path(torchmlp.__file__).parents[1]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command_line import SMALL, newest_run, run
+from tests.cli.command_line import SMALL, newest_run, run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from cli.command_line import SMALL, Result, newest_run, run, start, wait_for
+from tests.cli.command_line import SMALL, Result, newest_run, run, start, wait_for
 from torchmlp.cli.arguments import SHORT_FLAGS
 from torchmlp.data import EmbeddedDataWarning, import_torchvision, read_embedded
 from torchmlp.training.checkpoints import find_checkpoint

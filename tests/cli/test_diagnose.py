@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.command_line import NO_SUMMARY, SMALL, Result, newest_run, run
+from tests.cli.command_line import NO_SUMMARY, SMALL, Result, newest_run, run
 
 STEPS = ("--steps", 30)
 # Trains well in thirty steps of five hundred digits; and so high a rate that it cannot.

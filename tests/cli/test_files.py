@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from cli.command_line import SMALL, newest_run, run
+from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp import MLP
 from torchmlp.training.checkpoints import find_checkpoint
 from torchmlp.training.sealed import load_sealed, save_sealed

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command_line import run
+from tests.cli.command_line import run
 from torchmlp.cli.arguments import COMMANDS, SHORT_FLAGS
 from torchmlp.cli.help import HELP
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cli.command_line import SMALL, newest_run, run
+from tests.cli.command_line import SMALL, newest_run, run
 
 MUP = (*SMALL, "--model.parametrization", "mup", "--model.base_width", "2")  # 4 times as wide
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.command_line import SMALL, TRAIN, newest_run, run, start, wait_for
+from tests.cli.command_line import SMALL, TRAIN, newest_run, run, start, wait_for
 from torchmlp.training.checkpoints import INTERRUPTED
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from cli.command_line import NO_SUMMARY, SMALL, newest_run, run
+from tests.cli.command_line import NO_SUMMARY, SMALL, newest_run, run
 from torchmlp.training.checkpoints import find_checkpoint
 from torchmlp.training.fused import FusedTraining
 

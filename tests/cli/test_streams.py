@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command_line import TRAIN, newest_run
+from tests.cli.command_line import TRAIN, newest_run
 from torchmlp.cli import main
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.command_line import SMALL, newest_run, run
+from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp.data import import_torchvision
 from torchmlp.training.checkpoints import find_checkpoint
 

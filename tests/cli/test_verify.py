@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.command_line import ROOT, run
+from tests.cli.command_line import ROOT, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NETWORK = """

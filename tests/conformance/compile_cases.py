@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch._higher_order_ops.map import map as map_
 from torch._higher_order_ops.scan import scan
@@ -19,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.checkpoint import checkpoint
 
-from conformance.program import Table, main, named
-from conformance.subjects import (
+from tests.conformance.program import Table, main, named
+from tests.conformance.subjects import (
     KINDS,
     LOSSES,
     Pair,
@@ -32,6 +31,7 @@ from conformance.subjects import (
     tensors,
     transforms,
 )
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import MLP, network_loss
 
 

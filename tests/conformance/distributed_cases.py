@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from oracles import FUNCTIONS, losses
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -28,8 +27,9 @@ from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.parallel import DistributedDataParallel
 
-from conformance.layers import Layer, dense, linear_then
-from conformance.program import attempt, report
+from tests.conformance.layers import Layer, dense, linear_then
+from tests.conformance.program import attempt, report
+from tests.oracles import FUNCTIONS, losses
 from torchmlp import MLP, Dense, network_loss
 
 WORLD = 2

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import FUNCTIONS
-from problems import ACTIVATION_NAMES
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from conformance.layers import dense
-from conformance.program import Case, main
+from tests.conformance.layers import dense
+from tests.conformance.program import Case, main
+from tests.oracles import FUNCTIONS
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import network_loss
 
 

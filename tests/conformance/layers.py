@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import FUNCTIONS
-from problems import ACTIVATION_NAMES, KINKS
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
 
 import torchmlp
+from tests.oracles import FUNCTIONS
+from tests.problems import ACTIVATION_NAMES, KINKS
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 with_and_without_bias = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

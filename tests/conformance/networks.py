@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import FUNCTIONS, losses
-from problems import ACTIVATION_NAMES, LOSS_CASES, Problem
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from conformance.layers import assert_same
+from tests.conformance.layers import assert_same
+from tests.oracles import FUNCTIONS, losses
+from tests.problems import ACTIVATION_NAMES, LOSS_CASES, Problem
 from torchmlp import network_loss
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATION_NAMES)

@@ -60,11 +60,11 @@ def report(name: str, error: str | None) -> None:
 def outcomes(module: str) -> dict[str, str | None]:
     """Run a module of cases as a program: of each case what went wrong, or None."""
     done = subprocess.run(
-        [sys.executable, "-m", f"conformance.{module}"],
+        [sys.executable, "-m", f"tests.conformance.{module}"],
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

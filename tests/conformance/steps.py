@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import FUNCTIONS
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 
+from tests.oracles import FUNCTIONS
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import Dense
 
 KINDS = ("identity", "relu", "gelu", "logsigmoid")

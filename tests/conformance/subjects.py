@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from oracles import FUNCTIONS, MODULES, losses
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from tests.oracles import FUNCTIONS, MODULES, losses
 from torchmlp import MLP, Dense, dense, network_loss
 
 LOSSES = ("cross_entropy", "mse", "bce")

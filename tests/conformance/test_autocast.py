@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import FUNCTIONS
-from problems import ACTIVATION_NAMES, dtype_id
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from conformance.layers import Layer, assert_alike, every_activation, gradients, inputs
+from tests.conformance.layers import Layer, assert_alike, every_activation, gradients, inputs
+from tests.oracles import FUNCTIONS
+from tests.problems import ACTIVATION_NAMES, dtype_id
 from torchmlp import MLP, Dense, network_loss
 
 low_dtypes = pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=dtype_id)

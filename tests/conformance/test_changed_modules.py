@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune, stateless
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from conformance.steps import Reference, assert_same_step, pair
+from tests.conformance.steps import Reference, assert_same_step, pair
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import MLP, Dense
 
 KINDS = ("identity", "relu", "gelu", "logsigmoid")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import graph
 from torch.utils import checkpoint as checkpoints
 
-from conformance.layers import (
+from tests.conformance.layers import (
     Layer,
     assert_alike,
     dense,

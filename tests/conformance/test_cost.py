@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import losses, sequential
-from problems import LOSS_CASES, network_problem
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from conformance.layers import Layer, answers, assert_alike, dense, every_activation, inputs
+from tests.conformance.layers import Layer, answers, assert_alike, dense, every_activation, inputs
+from tests.oracles import losses, sequential
+from tests.problems import LOSS_CASES, network_problem
 from torchmlp import network_loss
 
 SUBSETS = ("x", "w", "b", "xw", "xb", "wb", "xwb")

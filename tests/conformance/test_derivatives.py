@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
-from conformance.layers import (
+from tests.conformance.layers import (
     COMPLEX_NAMES,
     SHAPES,
     STRICT,
@@ -24,6 +23,7 @@ from conformance.layers import (
     sample,
     with_and_without_bias,
 )
+from tests.problems import ACTIVATION_NAMES
 
 Shapes = list[tuple[int, ...]]
 # The narrow ones: of each rank with a bias, and one without.

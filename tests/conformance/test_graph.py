@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor
 from torch.autograd import graph
 
-from conformance.layers import (
+from tests.conformance.layers import (
     Layer,
     answers,
     assert_alike,
@@ -25,6 +24,7 @@ from conformance.layers import (
     linear_then,
     outcome,
 )
+from tests.problems import ACTIVATION_NAMES
 
 # One of each kind: what a graph is used for does not depend on the formula.
 kinds = pytest.mark.parametrize("activation", ["identity", "relu", "tanh", "gelu", "logsigmoid"])

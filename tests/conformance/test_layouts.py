@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
-from strategies import laid_out
 from torch import Tensor
 
-from conformance.layers import (
+from tests.conformance.layers import (
     COMPLEX_NAMES,
     SHAPES,
     Layer,
@@ -20,6 +18,8 @@ from conformance.layers import (
     gradients,
     inputs,
 )
+from tests.problems import ACTIVATION_NAMES
+from tests.strategies import laid_out
 
 LAYOUTS = ("contiguous", "transposed", "strided", "expanded", "offset")
 layouts_of_x = pytest.mark.parametrize("of_x", LAYOUTS)

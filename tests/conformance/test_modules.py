@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES, dtype_id
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 from torch.testing._internal.common_modules import module_db
 
-from conformance.steps import Reference, assert_same_step, pair
+from tests.conformance.steps import Reference, assert_same_step, pair
+from tests.problems import ACTIVATION_NAMES, dtype_id
 from torchmlp import MLP, Dense
 
 KINDS = ("identity", "relu", "gelu", "logsigmoid")

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES, LOSS_CASES, network_problem
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck, graph
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
-from conformance.layers import STRICT
-from conformance.networks import Energy, both, differentiable, given, ours, plain
+from tests.conformance.layers import STRICT
+from tests.conformance.networks import Energy, both, differentiable, given, ours, plain
+from tests.problems import ACTIVATION_NAMES, LOSS_CASES, network_problem
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 every_loss = pytest.mark.parametrize("loss_case", LOSS_CASES)

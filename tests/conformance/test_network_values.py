@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import losses
-from problems import ACTIVATION_NAMES, LOSS_CASES, Problem, network_problem
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, vmap
 
-from conformance.layers import STRICT
-from conformance.networks import Energy, both, differentiable, given, ours, plain
+from tests.conformance.layers import STRICT
+from tests.conformance.networks import Energy, both, differentiable, given, ours, plain
+from tests.oracles import losses
+from tests.problems import ACTIVATION_NAMES, LOSS_CASES, Problem, network_problem
 from torchmlp import network_loss
 from torchmlp.autograd import mean_loss
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import dtype_id
 from torch import Tensor, nn
 
-from conformance.layers import Layer, dense, every_activation, inputs, linear_then
+from tests.conformance.layers import Layer, dense, every_activation, inputs, linear_then
+from tests.problems import dtype_id
 
 dtypes = pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float16, torch.bfloat16], ids=dtype_id

@@ -2,8 +2,8 @@
 
 import pytest
 
-from conformance import compile_cases, distributed_cases, duck_cases, trace_cases
-from conformance.program import outcomes
+from tests.conformance import compile_cases, distributed_cases, duck_cases, trace_cases
+from tests.conformance.program import outcomes
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -14,7 +13,15 @@ from torch.testing._internal.logging_tensor import LoggingTensor, LoggingTensorM
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conformance.layers import Layer, answers, assert_alike, every_activation, gradients, inputs
+from tests.conformance.layers import (
+    Layer,
+    answers,
+    assert_alike,
+    every_activation,
+    gradients,
+    inputs,
+)
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import MLP, Dense
 
 SUBSETS = ("x", "w", "b", "xw", "xb", "wb", "xwb")

@@ -20,7 +20,7 @@ from torch.func import (
     vmap,
 )
 
-from conformance.layers import (
+from tests.conformance.layers import (
     COMPLEX_NAMES,
     Layer,
     assert_alike,

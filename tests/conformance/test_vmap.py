@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functionalize, grad, hessian, jvp, vjp, vmap
 
-from conformance.layers import Layer, assert_alike, every_activation
+from tests.conformance.layers import Layer, assert_alike, every_activation
 
 SHAPES = ((3, 4), (2, 4), (2,))
 DIMS = [

@@ -8,14 +8,24 @@ from itertools import product
 from typing import Any
 
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch._functorch.aot_autograd import aot_function
 from torch._functorch.compilers import nop
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from conformance.program import Table, main, named
-from conformance.subjects import KINDS, LOSSES, Pair, WithLoss, layer, plain, rows_of, same, tensors
+from tests.conformance.program import Table, main, named
+from tests.conformance.subjects import (
+    KINDS,
+    LOSSES,
+    Pair,
+    WithLoss,
+    layer,
+    plain,
+    rows_of,
+    same,
+    tensors,
+)
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import dense
 
 

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_datasets import fake_dataset, md5
-from local_server import (
+
+from tests.data.fake_datasets import fake_dataset, md5
+from tests.data.local_server import (
     Answer,
     cut,
     serving,
@@ -16,7 +17,6 @@ from local_server import (
     trickling_headers,
     whole,
 )
-
 from torchmlp.data import DataError, EmbeddedDataWarning, load_images
 from torchmlp.data import download as module
 from torchmlp.data.download import download

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_datasets import fake_dataset
 
+from tests.data.fake_datasets import fake_dataset
 from torchmlp.data.draw_digits import draw, main, select
 from torchmlp.data.embedded import DIGITS_FILE
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_datasets import Fake, fake_dataset
 
+from tests.data.fake_datasets import Fake, fake_dataset
 from torchmlp.data import (
     DataError,
     EmbeddedDataWarning,

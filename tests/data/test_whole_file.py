@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from disks import full_disk
 
+from tests.disks import full_disk
 from torchmlp.data.whole_file import passing_folder, sweep, whole_file, write_whole
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from training.lightning_runs import ignore_lightnings_own, quiet_trainer
 
+from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import ImageDataModule
 from torchmlp.examples.origin import EXP_LIMIT, Origin, naive_softmax
 from torchmlp.kernels.network import run as run_layers

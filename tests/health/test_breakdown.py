@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from health.runs import (
+from tests.health.runs import (
     FIT,
     GOOD,
     PROBABILITY,

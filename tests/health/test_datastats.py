@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from health.runs import blobs, curve, in_batches, one_hot, shuffled_labels
+from tests.health.runs import blobs, curve, in_batches, one_hot, shuffled_labels
 from torchmlp.health.datastats import gathered, measure_inputs, measure_targets, sorted_share
 from torchmlp.health.record import Targets
 from torchmlp.health.subject import Batch

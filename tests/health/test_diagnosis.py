@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.optim import LBFGS, SGD, Adagrad, Adam, Optimizer, RMSprop
 from torch.utils.data import DataLoader, TensorDataset
 
-from health.runs import (
+from tests.health.runs import (
     BENT,
     BINARY,
     FIT,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from health.runs import (
+from tests.health.runs import (
     Bent,
     clamped_log_of_sigmoid,
     log_of_sigmoid,

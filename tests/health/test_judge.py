@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from health.test_rules import healthy
+from tests.health.test_rules import healthy
 from torchmlp.health.judge import UNTOUCHED, has_helped, judge, ranked, untouched_score
 from torchmlp.health.record import NotFinite, Record, Trial
 from torchmlp.health.rules import suspects

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from health.runs import Bent, net
+from tests.health.runs import Bent, net
 from torchmlp import MLP
 from torchmlp.health.layers import between, measure_layer, rms, sample_layers, slope_of, spread
 from torchmlp.health.record import Layer, LayerSample

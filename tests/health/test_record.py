@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from health.runs import FIT, GOOD, Case, cases
+from tests.health.runs import FIT, GOOD, Case, cases
 from torchmlp.health import Report
 from torchmlp.health.record import Design, LayerSample, NotFinite, Record, Sample, Trial, plain
 

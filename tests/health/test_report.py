@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from health.runs import FIT, GOOD, cases
+from tests.health.runs import FIT, GOOD, cases
 from torchmlp.health import Report
 from torchmlp.health.findings import Finding
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from health.runs import Case, cases
+from tests.health.runs import Case, cases
 from torchmlp.health.findings import CAUSES, Finding, in_order
 from torchmlp.health.record import (
     Design,

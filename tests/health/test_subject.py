@@ -9,8 +9,8 @@ from torch.nn import functional as F  # noqa: N812
 from torch.optim import LBFGS, SGD, Adam
 from torch.utils.data import DataLoader, TensorDataset
 
-from health.runs import GOOD, blobs, in_batches, net
-from health.test_diagnosis import BEGUN, differences, state_of
+from tests.health.runs import GOOD, blobs, in_batches, net
+from tests.health.test_diagnosis import BEGUN, differences, state_of
 from torchmlp.health.subject import (
     Batch,
     CannotDiagnoseError,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torch.optim import SGD
 
-from health.runs import (
+from tests.health.runs import (
     BENT,
     BINARY,
     FIT,
@@ -35,8 +35,8 @@ from health.runs import (
     with_inputs,
     with_targets,
 )
-from health.test_diagnosis import Functional, batch_norm, differences, state_of
-from health.test_trials import STEPS, Bench, bench
+from tests.health.test_diagnosis import Functional, batch_norm, differences, state_of
+from tests.health.test_trials import STEPS, Bench, bench
 from torchmlp import MLP
 from torchmlp.health import search, together
 from torchmlp.health.datastats import gathered

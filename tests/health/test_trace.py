@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from health.runs import Bent, Tanh, by_hand, net
+from tests.health.runs import Bent, Tanh, by_hand, net
 from torchmlp import MLP
 from torchmlp.health.trace import Place, Trace, places
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim import LBFGS
 
-from health.runs import (
+from tests.health.runs import (
     BENT,
     BINARY,
     FIT,
@@ -33,7 +33,7 @@ from health.runs import (
     with_inputs,
     with_targets,
 )
-from health.test_diagnosis import Functional, batch_norm, differences, state_of
+from tests.health.test_diagnosis import Functional, batch_norm, differences, state_of
 from torchmlp import MLP
 from torchmlp.health.datastats import gathered
 from torchmlp.health.diagnosis import measure

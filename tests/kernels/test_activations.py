@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles import FUNCTIONS, derivative
-from problems import ACTIVATION_NAMES, DTYPES, assert_elementwise, dtype_id
 from torch import Tensor
 
+from tests.oracles import FUNCTIONS, derivative
+from tests.problems import ACTIVATION_NAMES, DTYPES, assert_elementwise, dtype_id
 from torchmlp.kernels.activations import ACTIVATIONS, activate, pull_back
 
 HALF = (torch.bfloat16, torch.float16)

@@ -9,18 +9,18 @@ import torch
 from beartype import beartype
 from hypothesis import given
 from jaxtyping import TypeCheckError, jaxtyped
-from oracles import (
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from tests.oracles import (
     central_difference,
     loop_forward,
     loop_grad_bias,
     loop_grad_weight,
     loop_grad_x,
 )
-from problems import DTYPES, assert_product, dtype_id
-from strategies import Arguments, dense_arguments
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
-
+from tests.problems import DTYPES, assert_product, dtype_id
+from tests.strategies import Arguments, dense_arguments
 from torchmlp.kernels import dense as module
 from torchmlp.kernels.dense import (
     averaging_scale,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from problems import DTYPES, dtype_id
 
+from tests.problems import DTYPES, dtype_id
 from torchmlp.kernels.dropout import dropout_mask
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 
+from tests.problems import ACTIVATION_NAMES
 from torchmlp.kernels.init import auto_init, initialise_, parse_init
 
 FAN_OUT, FAN_IN = 300, 500

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles import central_difference, losses
-from problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
 from torch import Tensor
 
+from tests.oracles import central_difference, losses
+from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from oracles import loss_and_gradients, sequential, worst_relative_error
-from problems import (
+from torch import Tensor
+
+from tests.oracles import loss_and_gradients, sequential, worst_relative_error
+from tests.problems import (
     ACTIVATION_NAMES,
     LOSS_CASES,
     NETWORK_RTOL,
     Problem,
     network_problem,
 )
-from torch import Tensor
-
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.dense import dense_grad_x
 from torchmlp.kernels.losses import loss_delta

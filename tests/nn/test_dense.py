@@ -5,10 +5,10 @@ import pickle
 
 import pytest
 import torch
-from oracles import MODULES
-from problems import ACTIVATION_NAMES, assert_elementwise, assert_product
 from torch import nn
 
+from tests.oracles import MODULES
+from tests.problems import ACTIVATION_NAMES, assert_elementwise, assert_product
 from torchmlp import Dense
 
 

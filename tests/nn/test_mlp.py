@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES, NETWORK_RTOL
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from tests.problems import ACTIVATION_NAMES, NETWORK_RTOL
 from torchmlp import MLP, Dense, network_loss
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles import MODULES
-from problems import ACTIVATION_NAMES
 from torch import nn
 
+from tests.oracles import MODULES
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import MLP
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stability.made import cell, result
 
+from tests.stability.made import cell, result
 from torchmlp.plots.best_rates import best_rate_figure, best_rates
 from torchmlp.plots.saved import save
 from torchmlp.stability.cells import CellResult

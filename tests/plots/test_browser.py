@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from plots.records import broken_run, deep_run, hostile_run, sigmoid_run
+from tests.plots.records import broken_run, deep_run, hostile_run, sigmoid_run
 from torchmlp.health.report import Report
 from torchmlp.plots import page
 from torchmlp.plots.theme import DARK, LIGHT

@@ -15,7 +15,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from plots.records import (
+from tests.plots.records import (
     HOSTILE,
     RUNS,
     bare_run,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from plots.test_figures import data, words
+from tests.plots.test_figures import data, words
 from torchmlp.plots.canvas import TICKS
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.theme import FONT, WIDTH

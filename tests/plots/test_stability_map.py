@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from stability.made import RATES, cell, column, result
 
+from tests.stability.made import RATES, cell, column, result
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import TONES, map_figure
 from torchmlp.stability.cells import OUTCOMES, CellResult

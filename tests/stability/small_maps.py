@@ -37,7 +37,7 @@ def recipe(
 ) -> Recipe:
     """A recipe: a model's name, here or in full, with its arguments, and an optimizer of torch's
     with its settings."""
-    name = model if "." in model else f"stability.models.{model}"
+    name = model if "." in model else f"tests.stability.models.{model}"
     sgd = {"class_path": f"torch.optim.{optimizer}", "init_args": {"lr": 0.1, **(settings or {})}}
     return Recipe({"class_path": name, "init_args": args}, sgd, dtype, steps)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stability.made import cell, column, result
+from tests.stability.made import cell, column, result
 from torchmlp.stability.advice import advice
 
 COLUMN = column("slow learns learns diverged")

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import child
 
-from stability.small_maps import cell, easy, recipe, timeless
+from tests.children import child
+from tests.stability.small_maps import cell, easy, recipe, timeless
 from torchmlp.stability.engines import pool, ray
 from torchmlp.stability.engines.errors import EngineError
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.task import CellError, Task, run_task, tasks_of
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CELLS = [*(cell(width=width) for width in (8, 16)), cell(width=8, lr=30.0)]
 TASKS = tasks_of(CELLS)
 STEPS = 5
@@ -29,8 +29,8 @@ OWN = recipe(steps=STEPS)
 # What a program outside of pytest trains, as `pool` and `ray` are started: {0} is an engine's name.
 PROGRAM = """
 import json, sys
-from stability.small_maps import cell, easy, recipe, timeless
-from stability.test_engines import TASKS
+from tests.stability.small_maps import cell, easy, recipe, timeless
+from tests.stability.test_engines import TASKS
 from torchmlp.stability.engines import {0}
 if __name__ == "__main__":
     found = []
@@ -52,7 +52,7 @@ def program(engine: str, own: str, folder: Path) -> subprocess.Popen[str]:
     path.write_text(PROGRAM.format(engine, own), encoding="utf-8")
     return child(
         [sys.executable, str(path)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from stability.made import cell, column, result
+from tests.stability.made import cell, column, result
 from torchmlp.stability.frontier import Column, best_rate, columns, frontier, stability_limit
 
 

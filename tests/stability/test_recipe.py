@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from stability.small_maps import cell, digits, recipe
+from tests.stability.small_maps import cell, digits, recipe
 from torchmlp import Classifier
 from torchmlp.health.subject import Batch
 from torchmlp.stability.recipe import Recipe
@@ -79,7 +79,9 @@ def test_a_model_with_its_own_optimizer_keeps_it_at_the_cells_rate() -> None:
 
 def test_without_an_optimizer_the_model_brings_it_and_no_schedule() -> None:
     """Of configure_optimizers the optimizer is taken, at the cell's rate, without a schedule."""
-    subject = Recipe({"class_path": "stability.models.Noisy"}).subject(cell(lr=0.3), first_batch())
+    subject = Recipe({"class_path": "tests.stability.models.Noisy"}).subject(
+        cell(lr=0.3), first_batch()
+    )
     assert [group["lr"] for group in subject.optimizer.param_groups] == [0.3]
     assert not subject.has_schedule
 

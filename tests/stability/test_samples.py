@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from stability.small_maps import cell, digits
+from tests.stability.small_maps import cell, digits
 from torchmlp.data import Batches
 from torchmlp.stability.samples import Samples
 

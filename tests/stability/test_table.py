@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stability.made import cell, column, result
+from tests.stability.made import cell, column, result
 from torchmlp.stability.cells import CellResult
 from torchmlp.stability.grid import parse_rates
 from torchmlp.stability.table import table

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from stability.small_maps import cell, digits, easy, recipe, timeless
+from tests.stability.small_maps import cell, digits, easy, recipe, timeless
 from torchmlp.health.curvature import largest_rate
 from torchmlp.health.diagnosis import diagnose_subject
 from torchmlp.stability.cells import Cell

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stability.small_maps import cell, digits, recipe
+from tests.stability.small_maps import cell, digits, recipe
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.grid import Grid
 from torchmlp.stability.task import Task, tasks_of

@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from disks import full_disk
 
+from tests.disks import full_disk
+from tests.training.lightning_runs import (
+    Recorder,
+    Scripted,
+    ignore_lightnings_own,
+    one_batch,
+    quiet_trainer,
+)
 from torchmlp import Classifier, ImageDataModule
 from torchmlp.training.checkpoints import (
     INTERRUPTED,
@@ -17,13 +24,6 @@ from torchmlp.training.checkpoints import (
     find_checkpoint,
 )
 from torchmlp.training.lightning import pl
-from training.lightning_runs import (
-    Recorder,
-    Scripted,
-    ignore_lightnings_own,
-    one_batch,
-    quiet_trainer,
-)
 
 pytestmark = ignore_lightnings_own
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
 from torchmlp.data import DataError, EmbeddedDataWarning, import_torchvision, read_embedded
 from torchmlp.training.lightning import pl
-from training.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
 
 pytestmark = ignore_lightnings_own
 

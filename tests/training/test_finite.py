@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.lightning_runs import Given, ignore_lightnings_own, quiet_trainer
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.lightning import pl
-from training.lightning_runs import Given, ignore_lightnings_own, quiet_trainer
 
 pytestmark = ignore_lightnings_own
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
+from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier
 from torchmlp.data import Batches
 from torchmlp.training.ahead import _WhenCut
@@ -17,7 +18,6 @@ from torchmlp.training.datamodule import ImageDataModule, TrainingBatches
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.fused import why_autograd
 from torchmlp.training.lightning import pl
-from training.lightning_runs import ignore_lightnings_own, quiet_trainer
 
 pytestmark = [
     ignore_lightnings_own,

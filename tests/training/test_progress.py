@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 from torchmlp.training.lightning import pl
 from torchmlp.training.progress import EpochLines, progress
-from training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 
 pytestmark = ignore_lightnings_own
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
 from torchmlp.training.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
 from torchmlp.training.interruption import Interruption
@@ -19,7 +20,6 @@ from torchmlp.training.lightning import pl
 from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import Rows
 from torchmlp.training.schedules import OneCycle, for_lightning
-from training.lightning_runs import ignore_lightnings_own, quiet_trainer
 
 pytestmark = [
     ignore_lightnings_own,

@@ -6,10 +6,7 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from torchmlp.data import Batches
-from torchmlp.training.lightning import pl
-from torchmlp.training.schedules import OneCycle, for_lightning
-from training.lightning_runs import (
+from tests.training.lightning_runs import (
     Recorder,
     Scripted,
     blobs,
@@ -17,6 +14,9 @@ from training.lightning_runs import (
     one_batch,
     quiet_trainer,
 )
+from torchmlp.data import Batches
+from torchmlp.training.lightning import pl
+from torchmlp.training.schedules import OneCycle, for_lightning
 
 from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
     ReduceLROnPlateau as PlateauOfMetric,

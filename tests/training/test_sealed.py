@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from disks import full_disk
 
+from tests.disks import full_disk
 from torchmlp.training.sealed import DamagedFileError, is_whole, load_sealed, save_sealed
 
 VALUES: dict[str, Any] = {"weights": torch.arange(300.0), "step": 3, "names": ["a", "b"]}

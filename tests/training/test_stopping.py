@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 from torchmlp.training.lightning import pl
 from torchmlp.training.stopping import Stopping
-from training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 
 pytestmark = ignore_lightnings_own
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.lightning_runs import blobs
 from torchmlp import (
     MLP,
     TrainingState,
@@ -19,7 +20,6 @@ from torchmlp import (
     until,
 )
 from torchmlp.kernels.network import Layer, descent_step
-from training.lightning_runs import blobs
 
 Optimize = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Optimize] = {

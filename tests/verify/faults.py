@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verify.textbook import (
+from tests.verify.textbook import (
     ACTIVATIONS,
     Array,
     Case,

@@ -6,12 +6,12 @@ from itertools import product
 
 import numpy as np
 
-from verify.faults import (
+from tests.verify.faults import (
     SCALES,
     VARIANTS,
     Variant,
 )
-from verify.textbook import (
+from tests.verify.textbook import (
     Array,
     Case,
     Faults,

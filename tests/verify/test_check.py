@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from tests.problems import ACTIVATION_NAMES
 from torchmlp import MLP, check_gradients, dense, network_loss
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import ACTIVATION_NAMES
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from tests.problems import ACTIVATION_NAMES
+from tests.verify.plants import pairs, plants
+from tests.verify.textbook import Case, network, random_case, right_gradients
 from torchmlp import MLP
 from torchmlp.verify import explain_gradients
 from torchmlp.verify.mistakes import NAMES
-from verify.plants import pairs, plants
-from verify.textbook import Case, network, random_case, right_gradients
 
 LOSSES = ("cross_entropy", "mse", "bce")
 # The gradient of a batch or of weights that nobody hands over cannot be told from one batch: it is

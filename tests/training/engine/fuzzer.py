@@ -1,4 +1,7 @@
-"""Random sequences of changes under an engine: python -m training.engine.fuzzer --changes 2000"""
+"""Random sequences of changes under an engine.
+
+python -m tests.training.engine.fuzzer --changes 2000
+"""
 
 import argparse
 import random
@@ -7,7 +10,7 @@ from collections import Counter
 
 import torch
 
-from training.engine.changes import FOLLOWED, REFUSED, compare, made
+from tests.training.engine.changes import FOLLOWED, REFUSED, compare, made
 
 
 def fuzz(changes: int, seed: int) -> Counter[str]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.engine.changes import FOLLOWED, REFUSED, compare, made
+from tests.training.engine.fuzzer import fuzz
+from tests.training.engine.twins import both_ways
 from torchmlp import MLP, Engine, Population, training_states
-from training.engine.changes import FOLLOWED, REFUSED, compare, made
-from training.engine.fuzzer import fuzz
-from training.engine.twins import both_ways
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from oracles import FUNCTIONS, derivative
-from problems import ACTIVATION_NAMES, DTYPES, KINKS, assert_elementwise, dtype_id
 from torch import Tensor
 
+from tests.oracles import FUNCTIONS, derivative
+from tests.problems import ACTIVATION_NAMES, DTYPES, KINKS, assert_elementwise, dtype_id
 from torchmlp.kernels.activations import ACTIVATIONS, activate, pull_back
 from torchmlp.training.engine.elementwise import in_place
 

@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES, LOSS_CASES, dtype_id
-from strategies import laid_out
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.profiler import ProfilerActivity, profile
 
-from torchmlp import MLP, Engine
-from torchmlp.training.engine import library, native, why_not
-from torchmlp.training.engine.workspace import Workspace
-from training.engine.twins import (
+from tests.problems import ACTIVATION_NAMES, LOSS_CASES, dtype_id
+from tests.strategies import laid_out
+from tests.training.engine.twins import (
     TOLERANCES,
     Optimize,
     Twins,
@@ -30,6 +27,9 @@ from training.engine.twins import (
     plain_step,
     sgd,
 )
+from torchmlp import MLP, Engine
+from torchmlp.training.engine import library, native, why_not
+from torchmlp.training.engine.workspace import Workspace
 
 STEPS = 100
 FORMULA_STEPS = 10  # a formula that is wrong is so from the first step on

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.engine.twins import batches, distance, network, plain_step, sgd
 from torchmlp import MLP, Engine
 from torchmlp.training.engine.descent import Slot, gradient_only
 from torchmlp.training.engine.graph import GraphStep
 from torchmlp.training.engine.torch_step import TorchStep
 from torchmlp.training.engine.workspace import Workspace
-from training.engine.twins import batches, distance, network, plain_step, sgd
 
 ROWS = 7
 

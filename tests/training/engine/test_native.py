@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from children import child
 
+from tests.children import child
+from tests.training.engine.twins import Twins, batches, needs_compiler, network, sgd
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.training.engine import library, native
 from torchmlp.training.engine.descent import Descent
 from torchmlp.training.population.native import Population
-from training.engine.twins import Twins, batches, needs_compiler, network, sgd
 
 SCRIPT = """
 import torch

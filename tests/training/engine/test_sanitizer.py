@@ -10,7 +10,7 @@ import pytest
 
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -g"
 RUNTIMES = ("libasan.so", "libubsan.so", "libstdc++.so")
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Each of the step's loops once, its threads, and all that a batch can be.
 ENGINE = (
     "threads_share or native and (any_depth or one_feature or batch_sizes or batch_axes or "
@@ -43,7 +43,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "XDG_CACHE_HOME": str(folder),
         "LD_PRELOAD": " ".join(found),  # Python itself is not compiled with it
         "ASAN_OPTIONS": "detect_leaks=0",  # Python frees no module
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "PYTHONPATH": str(ROOT),
     }
 
 
@@ -70,5 +70,7 @@ def test_the_engines_tests_under_the_sanitizers(sanitized: dict[str, str]) -> No
 def test_changes_under_the_sanitizers(sanitized: dict[str, str]) -> None:
     """Two thousand changes of models, optimizers, batches and their memory, each followed by a
     step."""
-    said = run(["-m", "training.engine.fuzzer", "--changes", "2000", "--seed", "1"], sanitized)
+    said = run(
+        ["-m", "tests.training.engine.fuzzer", "--changes", "2000", "--seed", "1"], sanitized
+    )
     assert said.endswith(" 0 differs\n")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import losses
-from problems import target_of
 from torch import Tensor, nn
 
+from tests.oracles import losses
+from tests.problems import target_of
 from torchmlp import MLP, Engine
 
 Optimize = Callable[[Any], torch.optim.Optimizer]

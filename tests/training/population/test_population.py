@@ -2,12 +2,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import ACTIVATION_NAMES, LOSS_CASES
 from torch import Tensor, nn
 
-from torchmlp import MLP, Population
-from torchmlp.training.parametrized import scale_rates
-from training.engine.twins import (
+from tests.problems import ACTIVATION_NAMES, LOSS_CASES
+from tests.training.engine.twins import (
     TOLERANCES,
     WAYS,
     batches,
@@ -16,6 +14,8 @@ from training.engine.twins import (
     plain_step,
     sgd,
 )
+from torchmlp import MLP, Population
+from torchmlp.training.parametrized import scale_rates
 
 RATES = [0.01, 0.003, 0.02, 0.0, 0.005]
 SETTINGS: list[dict[str, Any]] = [
