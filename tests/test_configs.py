@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from tests.cli.command_line import NO_SUMMARY, ROOT, newest_run, run
+from tests import ROOT
+from tests.cli.command_line import NO_SUMMARY, newest_run, run
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]

@@ -1,13 +1,12 @@
 """The README is run, so that it stays true."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 import torchmlp
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 

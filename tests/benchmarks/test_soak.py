@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 SOAK = ROOT / "benchmarks" / "reliability" / "soak.py"
 
 

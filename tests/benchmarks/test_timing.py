@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from tests import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import timing
 from other_steps import numpy_step

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import torchmlp
+from tests import ROOT
 from tests.children import child
 from torchmlp.cli import main
 
-ROOT = Path(torchmlp.__file__).parents[1]
 TRAIN = ROOT / "train.py"
 
 # A run of a second: the digits that ship, nine batches per epoch, a small network.

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from tests import ROOT
 from tests.cli.command_line import SMALL, Result, newest_run, run, start, wait_for
 from torchmlp.cli.arguments import SHORT_FLAGS
 from torchmlp.data import EmbeddedDataWarning, import_torchvision, read_embedded
@@ -246,7 +247,7 @@ def test_steps_are_not_cut_by_the_default_epochs(tmp_path: Path) -> None:
 
 def test_one_width_of_another_model(tmp_path: Path) -> None:
     """`--model.hidden 100` stays a number: the origin's network takes one."""
-    origin = Path(__file__).parents[2] / "configs" / "origin.yaml"
+    origin = ROOT / "configs" / "origin.yaml"
     config = config_of(tmp_path, "--config", origin, "--model.hidden", 100)
     assert config["model"]["init_args"]["hidden"] == 100
 

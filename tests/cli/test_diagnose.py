@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import ROOT
 from tests.cli.command_line import NO_SUMMARY, SMALL, Result, newest_run, run
 
 STEPS = ("--steps", 30)
@@ -89,7 +90,7 @@ def test_a_fit_leaves_a_record_to_report(tmp_path: Path) -> None:
 
 def test_origin_is_told_what_is_wrong_with_it(tmp_path: Path) -> None:
     """Its faults, by name, layer and number, and a remedy as this package's classifier."""
-    config = Path(__file__).parents[2] / "configs" / "origin.yaml"
+    config = ROOT / "configs" / "origin.yaml"
     code, out, _ = run(
         tmp_path, "diagnose", "--config", config, "--steps", 20, "--fix", *NO_SUMMARY
     )

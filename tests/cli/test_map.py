@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command_line import ROOT, run, start, wait_for
+from tests import ROOT
+from tests.cli.command_line import run, start, wait_for
 
 # Four cells of half a second: the digits that ship, twenty steps.
 DATA = ("--data.source", "embedded", "--lr", "0.1", "--batch_size", "32")

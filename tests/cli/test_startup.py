@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import ROOT, run, wait_for
+from tests import ROOT
+from tests.cli.command_line import run, wait_for
 from tests.cli.command_line import start as start_process
 from torchmlp.cli import settings
 from torchmlp.cli.arguments import SHORT_FLAGS, rewrite

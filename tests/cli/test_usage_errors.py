@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import ROOT
 from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp.data import import_torchvision
 from torchmlp.training.checkpoints import find_checkpoint
@@ -206,7 +207,7 @@ def test_a_quick_mistake_waits_for_no_import(tmp_path: Path, words: list[str]) -
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == (0 if words == ["--help"] else 2)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.command_line import ROOT, run
+from tests import ROOT
+from tests.cli.command_line import run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NETWORK = """

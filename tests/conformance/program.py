@@ -12,10 +12,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from tests import ROOT
 
 Case = Callable[[], None]
 
@@ -64,7 +65,7 @@ def outcomes(module: str) -> dict[str, str | None]:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -2,11 +2,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from tests import ROOT
 from torchmlp.data import torchvision_repair
 
 WORKS = """
@@ -46,7 +46,7 @@ assert bool(_declared) is not works, "a matching install is left untouched"
 @pytest.mark.parametrize("before", [ALONE, AFTER_FAILED_IMPORTS], ids=["alone", "after-failures"])
 def test_torchvision_and_lightning_import(before: str) -> None:
     """After the repair both import, whatever is installed, also where an import failed before."""
-    repository = str(Path(__file__).parents[2])
+    repository = str(ROOT)
     result = subprocess.run(
         [sys.executable, "-c", before + WORKS],
         env={**os.environ, "PYTHONPATH": repository},

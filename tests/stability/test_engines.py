@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.children import child
 from tests.stability.small_maps import cell, easy, recipe, timeless
 from torchmlp.stability.engines import pool, ray
@@ -21,7 +22,6 @@ from torchmlp.stability.engines.errors import EngineError
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.task import CellError, Task, run_task, tasks_of
 
-ROOT = Path(__file__).parents[2]
 CELLS = [*(cell(width=width) for width in (8, 16)), cell(width=8, lr=30.0)]
 TASKS = tasks_of(CELLS)
 STEPS = 5

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError
 
@@ -57,7 +58,7 @@ def test_each_line_is_in_the_file_before_add_returns(tmp_path: Path) -> None:
 def test_a_killed_writer_loses_nothing_and_leaves_no_lock(tmp_path: Path) -> None:
     """kill -9 after two cells: both are there, and the folder is free."""
     code = (
-        "import os, signal, sys; from stability.test_results import *\n"
+        "import os, signal, sys; from tests.stability.test_results import *\n"
         "r = Results(sys.argv[1], SETTINGS); r.add(result(1)); r.add(result(2))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -68,7 +69,7 @@ def test_a_killed_writer_loses_nothing_and_leaves_no_lock(tmp_path: Path) -> Non
 
 
 def _root() -> Path:
-    return Path(__file__).parents[1]
+    return ROOT
 
 
 @pytest.mark.parametrize("cut", [1, 20, 150])
@@ -212,7 +213,7 @@ def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
 def test_a_line_that_does_not_fit_on_the_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     """A process whose files may be a little longer than one line: the second is not half there."""
     code = (
-        "import resource, signal, sys; from stability.test_results import *\n"
+        "import resource, signal, sys; from tests.stability.test_results import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "r = Results(sys.argv[1], SETTINGS); r.add(result(1))\n"
         "size = r.path.stat().st_size\n"

@@ -5,13 +5,13 @@ import sys
 from ast import literal_eval
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests import ROOT
 from tests.stability.small_maps import cell, digits, easy, recipe, timeless
 from torchmlp.health.curvature import largest_rate
 from torchmlp.health.diagnosis import diagnose_subject
@@ -140,11 +140,11 @@ def test_a_cell_is_the_same_in_another_process_and_with_more_threads() -> None:
     ways = ["population", "engine", "training step with dropout"]
     program = (
         "import torch; torch.set_num_threads(2)\n"
-        "from stability.test_task import whole\n"
+        "from tests.stability.test_task import whole\n"
         f"print({{way: whole(way) for way in {ways}}})\n"
         "assert torch.get_num_threads() == 2"
     )
-    folder = Path(__file__).parents[1]
+    folder = ROOT
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     found = subprocess.check_output(
         [sys.executable, "-c", program], text=True, cwd=folder, env=environment

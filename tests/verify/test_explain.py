@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from tests import ROOT
 from tests.problems import ACTIVATION_NAMES
 from tests.verify.plants import pairs, plants
 from tests.verify.textbook import Case, network, random_case, right_gradients
@@ -130,10 +130,10 @@ def a_thousand_networks_without_a_false_alarm() -> None:
 )
 def test_at_length(claim: Callable[[], None]) -> None:
     """The claims above that take many networks, in a process that checks no annotations."""
-    program = f"from verify.test_explain import {claim.__name__} as claim; claim()"
+    program = f"from tests.verify.test_explain import {claim.__name__} as claim; claim()"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
+
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -g"
 RUNTIMES = ("libasan.so", "libubsan.so", "libstdc++.so")
-ROOT = Path(__file__).parents[3]
 # Each of the step's loops once, its threads, and all that a batch can be.
 ENGINE = (
     "threads_share or native and (any_depth or one_feature or batch_sizes or batch_axes or "
