@@ -6,7 +6,7 @@ The epoch is all that happens in it: batches, log rows, validation, checkpoints.
 import json
 import time
 
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class EpochClock(pl.Callback):

@@ -22,7 +22,7 @@ from statistics import median, quantiles
 from runs import ROOT, machine
 
 RESULTS = Path(__file__).parent / "results" / "startup.csv"
-LIGHTNING = "import torch\nfrom torchmlp.training.lightning import pl"
+LIGHTNING = "import torch\nfrom torchmlp._compat.lightning import pl"
 STEP = ["--trainer.callbacks", "first_step.FirstStep"]
 
 

@@ -18,8 +18,8 @@ from clocks import EpochClock
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from torchmlp._compat.lightning import pl
 from torchmlp.data import import_torchvision
-from torchmlp.training.lightning import pl
 
 
 class Textbook(pl.LightningModule):

@@ -14,31 +14,43 @@ PACKAGE = Path(torchmlp.__file__).parent
 
 # torchmlp/__init__.py stands over the house and shows what is public.
 FLOORS = {
-    "torchmlp": 8,
+    "torchmlp": 10,
+    "torchmlp._runtime": 0,
+    "torchmlp._compat": 0,
     "torchmlp.kernels": 0,
     "torchmlp.autograd": 1,
     "torchmlp.nn": 2,
     "torchmlp.data": 2,
-    "torchmlp.training": 3,
+    "torchmlp.engine": 3,
+    "torchmlp.gradcheck": 3,
+    "torchmlp.lightning": 4,
+    "torchmlp.examples": 4,
+    "torchmlp.diagnosis": 5,
+    "torchmlp.stability": 6,
+    "torchmlp.figures": 7,
+    "torchmlp.html_report": 8,
+    "torchmlp.cli": 9,
+    # to be moved
+    "torchmlp.training": 4,
     "torchmlp.verify": 3,
-    "torchmlp.examples": 3,
-    "torchmlp.health": 4,
-    "torchmlp.stability": 5,
-    "torchmlp.plots": 6,
-    "torchmlp.cli": 7,
+    "torchmlp.health": 5,
+    "torchmlp.plots": 7,
 }
 # Floors side by side that know nothing of each other.
 APART = {frozenset(("torchmlp.nn", "torchmlp.data"))}
 # Who may import what takes long to import, or what somebody may not have.
 OWNERS = {
     "pytorch_lightning": {
+        "torchmlp._compat",
+        "torchmlp.lightning",
+        "torchmlp.diagnosis",
         "torchmlp.training",
         "torchmlp.examples",
         "torchmlp.health",
         "torchmlp.cli",
     },
     "lightning": set(),  # its classes are not pytorch_lightning's
-    "matplotlib": {"torchmlp.plots"},
+    "matplotlib": {"torchmlp.plots", "torchmlp.figures", "torchmlp.html_report"},
 }
 # torch.nn.functional gives values here: an activation's, a loss's, the layer's for tensors that
 # know torch's operators only. Never a derivative.

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from torchmlp.health import Finding, Report, diagnose
     from torchmlp.health.monitor import HealthMonitor
     from torchmlp.nn import MLP, Dense
+    from torchmlp.nn.param_groups import scale_rates
     from torchmlp.stability.coordinates import coordinate_check
     from torchmlp.stability.finder import find_learning_rate
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
     from torchmlp.training.engine import Engine
-    from torchmlp.training.parametrized import scale_rates
     from torchmlp.training.population import Population
     from torchmlp.training.streams import (
         TrainingState,
@@ -71,7 +71,7 @@ _HOME = {
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],
     "training.engine": ["Engine"],
-    "training.parametrized": ["scale_rates"],
+    "nn.param_groups": ["scale_rates"],
     "training.population": ["Population"],
     "training.streams": [
         "TrainingState",

@@ -33,6 +33,7 @@ from runs import machine
 from timing import write
 
 from torchmlp import MLP, diagnose
+from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed, save_sealed
 from torchmlp.cli.configuration import read_configuration
 from torchmlp.cli.errors import UsageError
 from torchmlp.data import DataError, StreamingBatches, archives, embedded, write_shards
@@ -42,7 +43,6 @@ from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError
 from torchmlp.training.checkpoints import WholeCheckpointIO
 from torchmlp.training.engine import library
-from torchmlp.training.sealed import DamagedFileError, load_sealed, save_sealed
 from torchmlp.verify.files import read_sheet
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "corrupt.csv"

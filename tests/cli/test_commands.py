@@ -371,7 +371,7 @@ def test_every_precision_trains_or_says_why_not(tmp_path: Path, precision: str) 
 OWN_MODULE = """
 import torch
 from torch.nn.functional import cross_entropy
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class Own(pl.LightningModule):
@@ -461,7 +461,7 @@ def test_an_optimizer_that_is_asked_for_is_used(tmp_path: Path, own_module: str,
 
 FADING = """
 import torch
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class Fading(pl.LightningModule):

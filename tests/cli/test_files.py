@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp import MLP
+from torchmlp._runtime.sealed_file import load_sealed, save_sealed
 from torchmlp.training.checkpoints import find_checkpoint
-from torchmlp.training.sealed import load_sealed, save_sealed
 
 TEST = ("--data.source", "embedded", "--trainer.enable_model_summary", "false")
 

@@ -8,6 +8,7 @@ import pytest
 from tests import ROOT
 from tests.cli.command_line import run, wait_for
 from tests.cli.command_line import start as start_process
+from torchmlp._compat.lightning import pl
 from torchmlp.cli import settings
 from torchmlp.cli.arguments import SHORT_FLAGS, rewrite
 from torchmlp.cli.early import check
@@ -17,7 +18,6 @@ from torchmlp.cli.settings import SECTIONS, known_options, known_settings
 from torchmlp.training.checkpoints import SaveWhenInterrupted
 from torchmlp.training.classifier import Classifier
 from torchmlp.training.datamodule import ImageDataModule
-from torchmlp.training.lightning import pl
 from torchmlp.training.stopping import Stopping
 
 COMMANDS = ("fit", "validate", "test", "predict")

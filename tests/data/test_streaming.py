@@ -258,7 +258,7 @@ def test_in_a_dataloader_without_workers(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")
 def test_lightning_trains_on_it(tmp_path: Path) -> None:
     """It is a training dataloader as it is: all its batches, and another order each epoch."""
-    from torchmlp.training.lightning import pl  # noqa: PLC0415  slow to import
+    from torchmlp._compat.lightning import pl  # noqa: PLC0415  slow to import
 
     class Recorder(pl.LightningModule):
         def __init__(self) -> None:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import ImageDataModule
+from torchmlp._compat.lightning import pl
 from torchmlp.examples.origin import EXP_LIMIT, Origin, naive_softmax
 from torchmlp.kernels.network import run as run_layers
 from torchmlp.training.finite import NonFiniteLossError
-from torchmlp.training.lightning import pl
 
 pytestmark = ignore_lightnings_own
 

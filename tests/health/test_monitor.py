@@ -12,13 +12,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchmlp import Classifier
+from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
 from torchmlp.health.breakdown import locate
 from torchmlp.health.modules import subject_of
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.health.report import Report
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
-from torchmlp.training.lightning import pl
 
 
 def blobs(count: int = 256, scale: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmlp import Classifier
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class KilledOnce(Classifier):

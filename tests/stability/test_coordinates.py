@@ -47,7 +47,7 @@ def test_random_outputs(optimizer: str) -> None:
 
 def test_a_wrong_factor_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rates that are mup's for Adam leave SGD's input layer behind."""
-    monkeypatch.setattr("torchmlp.training.parametrized._follows_gradient", lambda _: False)
+    monkeypatch.setattr("torchmlp.nn.param_groups._follows_gradient", lambda _: False)
     assert check(activation="relu", optimizer="sgd").growth[-1][0] < -3 * FLAT
 
 

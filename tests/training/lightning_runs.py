@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
-from torchmlp.training.lightning import pl
 
 # What Lightning makes torch say when it moves a batch to its device.
 ignore_lightnings_own = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")

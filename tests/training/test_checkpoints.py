@@ -15,6 +15,7 @@ from tests.training.lightning_runs import (
     quiet_trainer,
 )
 from torchmlp import Classifier, ImageDataModule
+from torchmlp._compat.lightning import pl
 from torchmlp.training.checkpoints import (
     INTERRUPTED,
     BestAndLast,
@@ -23,7 +24,6 @@ from torchmlp.training.checkpoints import (
     best_and_last,
     find_checkpoint,
 )
-from torchmlp.training.lightning import pl
 
 pytestmark = ignore_lightnings_own
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tests.training.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
+from torchmlp._compat.lightning import pl
 from torchmlp.data import DataError, EmbeddedDataWarning, import_torchvision, read_embedded
-from torchmlp.training.lightning import pl
 
 pytestmark = ignore_lightnings_own
 

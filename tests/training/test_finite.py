@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.training.lightning_runs import Given, ignore_lightnings_own, quiet_trainer
+from torchmlp._compat.lightning import pl
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
-from torchmlp.training.lightning import pl
 
 pytestmark = ignore_lightnings_own
 

@@ -12,12 +12,12 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier
+from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
 from torchmlp.training.ahead import _WhenCut
 from torchmlp.training.datamodule import ImageDataModule, TrainingBatches
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
 from torchmlp.training.fused import why_autograd
-from torchmlp.training.lightning import pl
 
 pytestmark = [
     ignore_lightnings_own,

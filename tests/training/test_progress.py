@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 from torchmlp.training.progress import EpochLines, progress
 
 pytestmark = ignore_lightnings_own

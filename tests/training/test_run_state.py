@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.interruption import Interruption
 from torchmlp.training.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
-from torchmlp.training.interruption import Interruption
-from torchmlp.training.lightning import pl
 from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import Rows
 from torchmlp.training.schedules import OneCycle, for_lightning

@@ -14,8 +14,8 @@ from tests.training.lightning_runs import (
     one_batch,
     quiet_trainer,
 )
+from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
-from torchmlp.training.lightning import pl
 from torchmlp.training.schedules import OneCycle, for_lightning
 
 from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair

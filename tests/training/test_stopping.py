@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 from torchmlp.training.stopping import Stopping
 
 pytestmark = ignore_lightnings_own

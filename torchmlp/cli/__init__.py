@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli import diagnose as diagnose_command
 from torchmlp.cli import map as map_command
 from torchmlp.cli import streams
@@ -12,7 +13,6 @@ from torchmlp.cli.arguments import rewrite
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
-from torchmlp.training.interruption import Interruption
 
 # They do something else with what `fit` would train.
 INSTEAD = {"diagnose": diagnose_command, "map": map_command}

@@ -6,19 +6,19 @@ from typing import Any
 import torch
 import yaml
 
+from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
 from torchmlp.cli import configured
 from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
-from torchmlp.data.whole_file import write_whole
 from torchmlp.health import Report
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import diagnose_subject
 from torchmlp.health.record import NotFinite
 from torchmlp.health.subject import Subject
 from torchmlp.training.classifier import Classifier
-from torchmlp.training.sealed import DamagedFileError, load_sealed
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 

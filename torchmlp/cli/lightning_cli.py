@@ -15,20 +15,20 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.atomic_file import write_whole
 from torchmlp.cli.arguments import names_in, values_of
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
-from torchmlp.data.whole_file import write_whole
 from torchmlp.health.monitor import HealthMonitor
+from torchmlp.nn.param_groups import scale_rates
 from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
 from torchmlp.training.classifier import Classifier
 from torchmlp.training.datamodule import ImageDataModule
 from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
-from torchmlp.training.lightning import pl
-from torchmlp.training.parametrized import scale_rates
 from torchmlp.training.progress import progress
 from torchmlp.training.run_state import RunState
 from torchmlp.training.runs import loggers_for, new_run_folder, write_summary

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from torchmlp._runtime.atomic_file import write_whole
 from torchmlp.cli import configured
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
-from torchmlp.data.whole_file import write_whole
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import map_figure

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.interruption import BREAKING_OFF_S, Interruption
 from torchmlp.cli.exit_codes import FAILED
-from torchmlp.training.interruption import BREAKING_OFF_S, Interruption
-from torchmlp.training.lightning import pl
 
 from lightning_fabric.utilities.distributed import (  # isort: skip  after torchvision's repair
     _set_num_threads_if_needed as set_num_threads_if_needed,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.data.whole_file import whole_file
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.atomic_file import whole_file
 from torchmlp.training.datamodule import ImageDataModule
-from torchmlp.training.lightning import pl
 
 
 def measured_on(data: pl.LightningDataModule | None, stage: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 import yaml
 
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.arguments import names_in, value_of, values_of
 from torchmlp.cli.checkpoint_file import is_configured, network_words, read_checkpoint
 from torchmlp.cli.errors import UsageError, innermost, short
@@ -19,8 +21,6 @@ from torchmlp.cli.processes import LostProcessError
 from torchmlp.data import DataError
 from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
 from torchmlp.training.finite import NonFiniteLossError
-from torchmlp.training.interruption import Interruption
-from torchmlp.training.lightning import pl
 from torchmlp.training.runs import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair

@@ -1,5 +1,6 @@
 """Data sets in memory (torchvision's, and the digits that ship here) or in files; minibatches."""
 
+from torchmlp._compat.torchvision_repair import import_torchvision
 from torchmlp.data.batches import Batches
 from torchmlp.data.embedded import read_embedded
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
@@ -11,7 +12,6 @@ from torchmlp.data.shards import write_shards
 from torchmlp.data.shift import shift_images
 from torchmlp.data.split import split_validation
 from torchmlp.data.streaming import StreamingBatches
-from torchmlp.data.torchvision_repair import import_torchvision
 
 __all__ = [
     "Batches",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchmlp.data.torchvision_repair import import_torchvision
+from torchmlp._compat.torchvision_repair import import_torchvision
 
 TITLES = {
     "mnist": "MNIST",

@@ -8,8 +8,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from torchmlp._runtime.atomic_file import whole_file
 from torchmlp.data.errors import DataError
-from torchmlp.data.whole_file import whole_file
 
 # A server that delivers less than STALL_BYTES in STALL_S seconds is given up, be it while its name
 # is looked up, on connecting or in the middle of the file. (torchvision itself waits for ever.)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from torchmlp._runtime.atomic_file import whole_file
 from torchmlp.data.embedded import DIGITS_FILE
 from torchmlp.data.loading import load_images
-from torchmlp.data.whole_file import whole_file
 
 TRAIN_PER_CLASS = 500
 TEST_PER_CLASS = 100

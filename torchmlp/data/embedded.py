@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from torchmlp._runtime.read_errors import UNREADABLE
 from torchmlp.data.catalogue import CLASSES
-from torchmlp.data.errors import UNREADABLE, DataError
+from torchmlp.data.errors import DataError
 from torchmlp.data.images import Images
 
 DIGITS_FILE = Path(__file__).with_name("digits.npz")

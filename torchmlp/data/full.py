@@ -3,10 +3,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torchvision_repair import import_torchvision
 from torchmlp.data.catalogue import CLASSES, TITLES, archives
 from torchmlp.data.images import Images
 from torchmlp.data.shards import idx_array
-from torchmlp.data.torchvision_repair import import_torchvision
 
 
 def read_full(dataset: str, root: Path) -> Images:

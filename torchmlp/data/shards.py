@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from torchmlp.data.errors import UNREADABLE, DataError
-from torchmlp.data.whole_file import passing_folder, sweep, whole_file
+from torchmlp._runtime.atomic_file import passing_folder, sweep, whole_file
+from torchmlp._runtime.read_errors import UNREADABLE
+from torchmlp.data.errors import DataError
 
 # An .npz file, or the two IDX files of inputs and of targets.
 ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import Optimizer
 
+from torchmlp._compat.lightning import pl
 from torchmlp.data import scale_pixels
 from torchmlp.kernels.network import Layer, average_gradients, descend, run, scan_deltas
 from torchmlp.training.finite import NonFiniteLossError
-from torchmlp.training.lightning import pl
 
 EXP_LIMIT = 709.78  # above it exp overflows float64
 

@@ -9,8 +9,8 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from torchmlp._compat.lightning import pl
 from torchmlp.health.subject import Batch, CannotDiagnoseError, StepSubject, Subject
-from torchmlp.training.lightning import pl
 from torchmlp.training.schedules import OneCycle
 
 

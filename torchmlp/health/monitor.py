@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.data.whole_file import write_whole
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.sealed_file import save_sealed
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import begin, score_of
 from torchmlp.health.layers import sample_layers
@@ -31,8 +33,6 @@ from torchmlp.health.subject import (
 from torchmlp.health.trace import Trace, places
 from torchmlp.training.engine import Engine
 from torchmlp.training.finite import NonFiniteLossError, of_loss
-from torchmlp.training.lightning import pl
-from torchmlp.training.sealed import save_sealed
 
 LOOKED_AT = 1000  # samples of the data, before the first step
 RECORD, BROKEN = "diagnosis.json", "broken.pt"

@@ -14,10 +14,10 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from torchmlp._runtime.random_state import random_state, set_random_state
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.health.trace import Trace
 from torchmlp.kernels.threads import multiplications_of_step, threads_for
-from torchmlp.training.random_state import random_state, set_random_state
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Any]

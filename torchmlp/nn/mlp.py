@@ -32,7 +32,7 @@ class MLP(nn.Module):
         dtype: a floating dtype.
         parametrization: "standard", or "mup" for a best learning rate that does not move as the
             hidden layers are widened; the optimizer then needs `scale_rates`
-            (torchmlp.training.parametrized). See `torchmlp.kernels.parametrization`.
+            (torchmlp.nn.param_groups). See `torchmlp.kernels.parametrization`.
         base_width: of the hidden layers at which "mup" is "standard".
 
     Raises:

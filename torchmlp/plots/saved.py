@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from torchmlp.data.whole_file import whole_file
+from torchmlp._runtime.atomic_file import whole_file
 from torchmlp.plots.svg import settings
 
 DPI = 150

@@ -10,8 +10,8 @@ import torch
 
 from torchmlp.health.modules import subject_of
 from torchmlp.health.subject import Batch, Subject
+from torchmlp.nn.param_groups import scale_rates
 from torchmlp.stability.cells import Cell
-from torchmlp.training.parametrized import scale_rates
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # What draws random numbers in training: a map is of the network without.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torchmlp.data.whole_file import sweep, write_whole
+from torchmlp._runtime.atomic_file import sweep, write_whole
 from torchmlp.stability.cells import OUTCOMES, Cell, CellResult
 
 CELLS, SETTINGS = "cells.jsonl", "settings.json"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+from torchmlp.data.targets import target_of
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.samples import Samples
@@ -17,7 +18,6 @@ from torchmlp.stability.training import Run, accuracy_of
 from torchmlp.training.classifier import Classifier
 from torchmlp.training.engine import why_not
 from torchmlp.training.population import Population
-from torchmlp.training.targets import target_of
 
 
 def train_together(cells: Sequence[Cell], recipe: Recipe, samples: Samples) -> list[Run] | None:

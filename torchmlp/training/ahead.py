@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
+from torchmlp._compat.lightning import pl
 from torchmlp.training.finite import StopWhenNotFinite
-from torchmlp.training.lightning import pl
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException  # isort: skip  after pl
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from torchmlp.training.interruption import Interrupted, Interruption
-from torchmlp.training.lightning import pl
-from torchmlp.training.plain_weights import weights_in
-from torchmlp.training.sealed import DamagedFileError, is_whole, load_sealed, save_sealed
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.interruption import Interrupted, Interruption
+from torchmlp._runtime.sealed_file import DamagedFileError, is_whole, load_sealed, save_sealed
+from torchmlp.nn.state_dicts import weights_in
 
 from pytorch_lightning.trainer.connectors.signal_connector import (  # isort: skip  after pl
     _SignalConnector as SignalConnector,

@@ -6,20 +6,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchmlp._compat.lightning import pl
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
+from torchmlp.data.targets import target_of
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
 from torchmlp.nn.mlp import MLP
+from torchmlp.nn.param_groups import scale_rates
+from torchmlp.nn.state_dicts import renamed
 from torchmlp.training.ahead import BatchesAhead
 from torchmlp.training.fused import FusedTraining, why_autograd
-from torchmlp.training.lightning import pl
 from torchmlp.training.means import RunningMeans
-from torchmlp.training.parametrized import scale_rates
-from torchmlp.training.plain_weights import renamed
 from torchmlp.training.run_state import RunState
 from torchmlp.training.schedules import OneCycle, for_lightning
-from torchmlp.training.targets import target_of
 
 Batch = tuple[Tensor, Tensor]
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 LOOK_EVERY = 50  # Lightning's own default for log_every_n_steps
 

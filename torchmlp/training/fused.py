@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchmlp._compat.lightning import pl
 from torchmlp.data import scale_pixels
+from torchmlp.data.targets import target_of
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import overrides
 from torchmlp.training.engine import Engine, why_not
-from torchmlp.training.lightning import pl
 from torchmlp.training.means import RunningMeans
-from torchmlp.training.targets import target_of
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
 SHOWN_GRADIENTS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")

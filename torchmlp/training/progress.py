@@ -2,7 +2,7 @@
 
 import time
 
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 def progress(in_terminal: bool) -> pl.Callback:

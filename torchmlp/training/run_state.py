@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.training.lightning import pl
-from torchmlp.training.random_state import random_state, set_random_state
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.random_state import random_state, set_random_state
 
 KEY = "torchmlp"  # of all this in a checkpoint
 OF_OTHER_SHAPES = ("Adafactor", "LBFGS")  # rows and columns; all parameters in one line

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from torchmlp.data.whole_file import sweep, write_whole
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
+from torchmlp._runtime.atomic_file import sweep, write_whole
 
 from lightning_fabric.loggers.logger import rank_zero_experiment  # isort: skip  after pl
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter  # isort: skip

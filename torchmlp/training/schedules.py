@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class OneCycle(LambdaLR):

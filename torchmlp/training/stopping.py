@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from torchmlp.training.lightning import pl
+from torchmlp._compat.lightning import pl
 
 
 class Stopping(pl.Callback):

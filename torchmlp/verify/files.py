@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from torchmlp.data.errors import UNREADABLE
+from torchmlp._runtime.read_errors import UNREADABLE
 from torchmlp.verify.foreign import Array, Sheet
 
 MAX_BYTES = 1 << 30  # of a network that finite differences can be taken of: far less

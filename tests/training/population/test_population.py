@@ -15,7 +15,7 @@ from tests.training.engine.twins import (
     sgd,
 )
 from torchmlp import MLP, Population
-from torchmlp.training.parametrized import scale_rates
+from torchmlp.nn.param_groups import scale_rates
 
 RATES = [0.01, 0.003, 0.02, 0.0, 0.005]
 SETTINGS: list[dict[str, Any]] = [

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from torchmlp.data.whole_file import passing_folder, sweep
+from torchmlp._runtime.atomic_file import passing_folder, sweep
 
 SOURCE = Path(__file__).with_name("step.cpp")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end

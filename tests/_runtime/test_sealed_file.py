@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.disks import full_disk
-from torchmlp.training.sealed import DamagedFileError, is_whole, load_sealed, save_sealed
+from torchmlp._runtime.sealed_file import DamagedFileError, is_whole, load_sealed, save_sealed
 
 VALUES: dict[str, Any] = {"weights": torch.arange(300.0), "step": 3, "names": ["a", "b"]}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.disks import full_disk
-from torchmlp.data.whole_file import passing_folder, sweep, whole_file, write_whole
+from torchmlp._runtime.atomic_file import passing_folder, sweep, whole_file, write_whole
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_what_ends_early_leaves_the_old_file(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from torchmlp.data.whole_file import passing_folder, whole_file
+from torchmlp._runtime.atomic_file import passing_folder, whole_file
 
 with whole_file(Path("file")) as file, passing_folder(Path("folder")) as folder:
     file.write(b"half")

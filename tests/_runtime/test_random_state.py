@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from torchmlp.training.random_state import random_state, set_random_state
+from torchmlp._runtime.random_state import random_state, set_random_state
 
 
 def draw() -> list[float]:

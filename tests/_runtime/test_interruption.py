@@ -6,7 +6,7 @@ import time
 import pytest
 
 import torchmlp
-from torchmlp.training.interruption import Interrupted, Interruption
+from torchmlp._runtime.interruption import Interrupted, Interruption
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -54,8 +54,8 @@ def test_what_is_ignored_stays_ignored() -> None:
 BEGIN = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from torchmlp.training import interruption
-from torchmlp.training.interruption import Interruption, Interrupted
+from torchmlp._runtime import interruption
+from torchmlp._runtime.interruption import Interruption, Interrupted
 interruption.BREAKING_OFF_S = 0.3
 it = Interruption()
 def after(seconds, number):

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import MLP, Classifier, Engine
 from torchmlp.data import Batches, read_embedded
-from torchmlp.training.parametrized import DIVIDE_IT_OUT, scale_rates
+from torchmlp.nn.param_groups import DIVIDE_IT_OUT, scale_rates
 from torchmlp.training.schedules import OneCycle
 
 pytestmark = ignore_lightnings_own

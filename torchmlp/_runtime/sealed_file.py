@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from torchmlp.data.errors import UNREADABLE
-from torchmlp.data.whole_file import whole_file
+from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.read_errors import UNREADABLE
 
 # The checksum is the comment that ends the zip: torch.load and unzip read the file as any other.
 _WORDS = b"torchmlp sha256 "

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from tests import ROOT
-from torchmlp.data import torchvision_repair
+from torchmlp._compat import torchvision_repair
 
 WORKS = """
 first = import_torchvision()
@@ -36,7 +36,7 @@ if not works:
         import pytorch_lightning
     except RuntimeError:
         pass
-from torchmlp.data.torchvision_repair import _declared, import_torchvision
+from torchmlp._compat.torchvision_repair import _declared, import_torchvision
 assert import_torchvision() is sys.modules["torchvision"]
 assert bool(_declared) is not works, "a matching install is left untouched"
 """

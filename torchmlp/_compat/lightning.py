@@ -1,6 +1,6 @@
 """pytorch_lightning, imported once torchvision can be: its torchmetrics imports torchvision."""
 
-from torchmlp.data.torchvision_repair import import_torchvision
+from torchmlp._compat.torchvision_repair import import_torchvision
 
 import_torchvision()
 

@@ -1,0 +1,1 @@
+"""Other libraries where they are not at hand as they should be."""
