@@ -17,8 +17,8 @@ import torch
 from runs import machine, rewrite
 
 from torchmlp import Population
-from torchmlp.data.batches import Batches
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.batches.in_memory import Batches
+from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.targets import target_of
 from torchmlp.plots.best_rates import best_rate_figure, best_rates
 from torchmlp.plots.saved import save

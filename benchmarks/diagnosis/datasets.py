@@ -13,7 +13,7 @@ from run import Batch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 
 Data = Callable[[], Batch]
 Change = Callable[[Tensor], Tensor]

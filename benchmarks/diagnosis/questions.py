@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adadelta, Adam, Optimizer, RMSprop
 
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 
 Data = Callable[[], Batch]
 Net = Callable[[], nn.Module]

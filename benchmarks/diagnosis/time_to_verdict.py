@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from torchmlp import MLP, diagnose
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from runs import machine, rewrite

@@ -36,8 +36,10 @@ from torchmlp import MLP, diagnose
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed, save_sealed
 from torchmlp.cli.configuration import read_configuration
 from torchmlp.cli.errors import UsageError
-from torchmlp.data import DataError, StreamingBatches, archives, embedded, write_shards
-from torchmlp.data.catalogue import RawFile
+from torchmlp.data import DataError, StreamingBatches, write_shards
+from torchmlp.data.images import embedded
+from torchmlp.data.images import verify as archives
+from torchmlp.data.images.registry import RawFile
 from torchmlp.health import Report
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError

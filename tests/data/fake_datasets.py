@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from torchmlp.data import catalogue, import_torchvision
+from torchmlp.data import import_torchvision
+from torchmlp.data.images import registry as catalogue
 
 Pixels = npt.NDArray[np.uint8]
 

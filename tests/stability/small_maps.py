@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.samples import Samples

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp import MLP, Population
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 from torchmlp.examples.origin import Origin
 from torchmlp.health.subject import Subject, read_batches
 from torchmlp.stability.finder import RateSearch, _left, find_for, find_learning_rate

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchmlp import Population
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 from torchmlp.health.datastats import measure_targets
 from torchmlp.stability.cells import OUTCOMES
 from torchmlp.stability.outcome import last_tenth, outcome_of

@@ -1,17 +1,17 @@
 """Data sets in memory (torchvision's, and the digits that ship here) or in files; minibatches."""
 
 from torchmlp._compat.torchvision_repair import import_torchvision
-from torchmlp.data.batches import Batches
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.batches.in_memory import Batches
+from torchmlp.data.batches.streaming import StreamingBatches
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
-from torchmlp.data.images import Images
+from torchmlp.data.images.dataset import Images
+from torchmlp.data.images.embedded import read_embedded
+from torchmlp.data.images.load import load_images, prepare_images
 from torchmlp.data.labels import check_labels
-from torchmlp.data.loading import load_images, prepare_images
 from torchmlp.data.pixels import scale_pixels
-from torchmlp.data.shards import write_shards
+from torchmlp.data.shards.shards import write_shards
 from torchmlp.data.shift import shift_images
 from torchmlp.data.split import split_validation
-from torchmlp.data.streaming import StreamingBatches
 
 __all__ = [
     "Batches",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from torchmlp.data import scale_pixels
-from torchmlp.data.embedded import read_embedded
+from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.targets import target_of
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, run

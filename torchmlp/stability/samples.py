@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from torchmlp.data.batches import Batches
+from torchmlp.data.batches.in_memory import Batches
 from torchmlp.health.datastats import gathered, measure_targets
 from torchmlp.health.subject import Batch
 from torchmlp.stability.cells import Cell

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torchmlp.data.batches import Batches
+from torchmlp.data.batches.in_memory import Batches
 from torchmlp.health.run import update
 from torchmlp.health.subject import REFUSALS, Batch, Subject
 from torchmlp.stability.cells import Cell

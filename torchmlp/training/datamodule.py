@@ -9,8 +9,8 @@ from torch import Tensor
 
 from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images, shift_images
-from torchmlp.data.catalogue import CLASSES
-from torchmlp.data.placement import place
+from torchmlp.data.batches.device import place
+from torchmlp.data.images.registry import CLASSES
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from torchmlp._runtime.atomic_file import whole_file
-from torchmlp.data.embedded import DIGITS_FILE
-from torchmlp.data.loading import load_images
+from torchmlp.data.images.embedded import DIGITS_FILE
+from torchmlp.data.images.load import load_images
 
 TRAIN_PER_CLASS = 500
 TEST_PER_CLASS = 100
@@ -50,7 +50,7 @@ def draw(root: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the file: the same bytes each time, as far as zlib compresses alike."""
     parser = argparse.ArgumentParser(
-        prog="python -m torchmlp.data.draw_digits", description=__doc__
+        prog="python -m torchmlp.data.images.draw_digits", description=__doc__
     )
     parser.add_argument("root", type=Path, help="folder of the full files, ROOT/MNIST/raw/*-ubyte")
     parser.add_argument("--output", type=Path, default=DIGITS_FILE, help="default: %(default)s")

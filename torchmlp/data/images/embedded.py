@@ -5,9 +5,9 @@ import numpy as np
 import torch
 
 from torchmlp._runtime.read_errors import UNREADABLE
-from torchmlp.data.catalogue import CLASSES
 from torchmlp.data.errors import DataError
-from torchmlp.data.images import Images
+from torchmlp.data.images.dataset import Images
+from torchmlp.data.images.registry import CLASSES
 
 DIGITS_FILE = Path(__file__).with_name("digits.npz")
 EMBEDDED_TITLE = "embedded digits, a 6000-image subset of MNIST"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmlp.data import Batches, batches
+from torchmlp.data import Batches
+from torchmlp.data.batches import in_memory as batches
 
 INDICES = torch.arange(23)
 PIXELS = torch.arange(23 * 6, dtype=torch.uint8).reshape(23, 2, 3)

@@ -3,12 +3,12 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from torchmlp.data.archives import check_root, prepare_files
-from torchmlp.data.catalogue import TITLES
-from torchmlp.data.embedded import EMBEDDED_TITLE, read_embedded
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
-from torchmlp.data.full import read_full
-from torchmlp.data.images import Images
+from torchmlp.data.images.dataset import Images
+from torchmlp.data.images.embedded import EMBEDDED_TITLE, read_embedded
+from torchmlp.data.images.idx import read_full
+from torchmlp.data.images.registry import TITLES
+from torchmlp.data.images.verify import check_root, prepare_files
 from torchmlp.kernels.names import find
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from torchmlp.data import Batches, DataError, StreamingBatches, write_shards
-from torchmlp.data.shards import ShardFiles, StoredArray
+from torchmlp.data.shards.shards import ShardFiles, StoredArray
 
 INPUTS = np.random.default_rng(0).integers(0, 256, (103, 2, 3), dtype=np.uint8)
 INDICES = np.arange(103)
@@ -326,7 +326,7 @@ def test_batches_own_their_memory(tmp_path: Path) -> None:
 
 def test_a_block_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However its rows are permuted, they are read together."""
-    module = sys.modules["torchmlp.data.shards"]
+    module = sys.modules["torchmlp.data.shards.shards"]
     fill = module._fill
     reads: list[int] = []
 

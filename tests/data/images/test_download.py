@@ -18,8 +18,8 @@ from tests.data.local_server import (
     whole,
 )
 from torchmlp.data import DataError, EmbeddedDataWarning, load_images
-from torchmlp.data import download as module
-from torchmlp.data.download import download
+from torchmlp.data.images import download as module
+from torchmlp.data.images.download import download
 
 CONTENT = os.urandom(200_000)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchmlp.data import DataError, embedded, read_embedded
-from torchmlp.data.embedded import DIGITS_FILE
+from torchmlp.data import DataError, read_embedded
+from torchmlp.data.images import embedded
+from torchmlp.data.images.embedded import DIGITS_FILE
 
 
 def test_counts_types_and_size() -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.data.fake_datasets import fake_dataset
-from torchmlp.data.draw_digits import draw, main, select
-from torchmlp.data.embedded import DIGITS_FILE
+from torchmlp.data.images.draw_digits import draw, main, select
+from torchmlp.data.images.embedded import DIGITS_FILE
 
 
 def test_the_shipped_file_is_what_is_drawn(full_mnist_root: Path) -> None:

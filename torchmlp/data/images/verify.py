@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from torchmlp._runtime.atomic_file import sweep, whole_file
-from torchmlp.data.catalogue import HOMES, TITLES, Archive, RawFile, archives
-from torchmlp.data.download import download
 from torchmlp.data.errors import DataError
+from torchmlp.data.images.download import download
+from torchmlp.data.images.registry import HOMES, TITLES, Archive, RawFile, archives
 
 _CHUNK = 1 << 20
 

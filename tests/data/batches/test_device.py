@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from torchmlp.data.placement import place
+from torchmlp.data.batches.device import place
 
 
 @pytest.mark.parametrize(("free", "goes"), [(4000, True), (3999, False)])

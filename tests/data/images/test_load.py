@@ -10,13 +10,13 @@ from tests.data.fake_datasets import Fake, fake_dataset
 from torchmlp.data import (
     DataError,
     EmbeddedDataWarning,
-    archives,
     import_torchvision,
     load_images,
-    loading,
     prepare_images,
 )
-from torchmlp.data.catalogue import CLASSES, TITLES
+from torchmlp.data.images import load as loading
+from torchmlp.data.images import verify as archives
+from torchmlp.data.images.registry import CLASSES, TITLES
 
 
 def assert_holds(dataset: str, root: Path, fake: Fake) -> None:

@@ -1,0 +1,1 @@
+"""Image data sets: registry, download, verification, reading."""
