@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
-    from torchmlp.health import Finding, Report, diagnose
-    from torchmlp.health.monitor import HealthMonitor
-    from torchmlp.nn import MLP, Dense
-    from torchmlp.nn.param_groups import scale_rates
-    from torchmlp.stability.coordinates import coordinate_check
-    from torchmlp.stability.finder import find_learning_rate
-    from torchmlp.training.classifier import Classifier
-    from torchmlp.training.datamodule import ImageDataModule
-    from torchmlp.training.engine import Engine
-    from torchmlp.training.population import Population
-    from torchmlp.training.streams import (
+    from torchmlp.engine import Engine
+    from torchmlp.engine.population import Population
+    from torchmlp.engine.streams import (
         TrainingState,
         close_enough,
         long_enough,
@@ -24,6 +16,14 @@ if TYPE_CHECKING:
         training_states,
         until,
     )
+    from torchmlp.health import Finding, Report, diagnose
+    from torchmlp.health.monitor import HealthMonitor
+    from torchmlp.nn import MLP, Dense
+    from torchmlp.nn.param_groups import scale_rates
+    from torchmlp.stability.coordinates import coordinate_check
+    from torchmlp.stability.finder import find_learning_rate
+    from torchmlp.training.classifier import Classifier
+    from torchmlp.training.datamodule import ImageDataModule
     from torchmlp.verify import GradientReport, Mistake, check_gradients, explain_gradients
 
 __version__ = "0.1.0"
@@ -70,10 +70,10 @@ _HOME = {
     "stability.finder": ["find_learning_rate"],
     "training.classifier": ["Classifier"],
     "training.datamodule": ["ImageDataModule"],
-    "training.engine": ["Engine"],
+    "engine": ["Engine"],
     "nn.param_groups": ["scale_rates"],
-    "training.population": ["Population"],
-    "training.streams": [
+    "engine.population": ["Population"],
+    "engine.streams": [
         "TrainingState",
         "close_enough",
         "long_enough",

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 
+from torchmlp.engine.state.workspace import LayerBuffers
 from torchmlp.health.layers import BLOCKED, SLOPES, between, rms
 from torchmlp.health.record import LayerSample, Record, Sample
 from torchmlp.kernels.activations import ACTIVATIONS
-from torchmlp.training.engine.workspace import LayerBuffers
 
 # A sample is taken where its own time is at most this share of the time since the last.
 SHARE = 0.02

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.atomic_file import write_whole
 from torchmlp._runtime.sealed_file import save_sealed
+from torchmlp.engine import Engine
 from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import begin, score_of
 from torchmlp.health.layers import sample_layers
@@ -31,7 +32,6 @@ from torchmlp.health.subject import (
     read_batches,
 )
 from torchmlp.health.trace import Trace, places
-from torchmlp.training.engine import Engine
 from torchmlp.training.finite import NonFiniteLossError, of_loss
 
 LOOKED_AT = 1000  # samples of the data, before the first step

@@ -11,14 +11,14 @@ from torch import Tensor
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.autograd.network import network_loss
 from torchmlp.data.pixels import scale_pixels
+from torchmlp.engine.population import Population
+from torchmlp.engine.state.structure import is_fusible
 from torchmlp.health.record import Record, Trial
 from torchmlp.health.remedies import Change
 from torchmlp.health.scoring import Scoring
 from torchmlp.health.subject import Batch, Start, StepSubject, Subject
 from torchmlp.health.trials import NO_CHANGE, Changed, attempt, steps_of, trial_of
 from torchmlp.kernels.losses import LOSSES
-from torchmlp.training.engine.structure import is_fusible
-from torchmlp.training.population import Population
 
 MOST_PARAMETERS = 2_000_000  # of a network: beyond, side by side is no faster and takes memory
 SAME = 1e-4  # relative difference of gradients that rounding leaves of none

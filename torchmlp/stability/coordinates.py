@@ -20,11 +20,11 @@ from torch import Tensor, nn, optim
 from torchmlp.data import scale_pixels
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.targets import target_of
+from torchmlp.engine import Engine
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, run
 from torchmlp.nn.mlp import MLP
 from torchmlp.nn.param_groups import scale_rates
-from torchmlp.training.engine import Engine
 
 PROBE = 256  # images that z is measured on
 # By name: what makes it, and a learning rate that changes z visibly and leaves it finite.

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from torchmlp.autograd.dense import autocast_is_on
+from torchmlp.engine import Engine, why_not
 from torchmlp.health.breakdown import locate
 from torchmlp.health.datastats import gathered
 from torchmlp.health.run import all_finite, update
 from torchmlp.health.subject import REFUSALS, Batch, CannotDiagnoseError, Start, Subject
 from torchmlp.nn.mlp import MLP
-from torchmlp.training.engine import Engine, why_not
 
 EVALUATED = 500  # samples that a run's end is measured on
 UNRELATED = 3.0  # standard deviations, at most 1 / √n, of what dealing out unrelated targets does

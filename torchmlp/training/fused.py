@@ -9,9 +9,9 @@ from torch import Tensor
 from torchmlp._compat.lightning import pl
 from torchmlp.data import scale_pixels
 from torchmlp.data.targets import target_of
+from torchmlp.engine import Engine, why_not
 from torchmlp.nn.mlp import MLP
 from torchmlp.training.ahead import overrides
-from torchmlp.training.engine import Engine, why_not
 from torchmlp.training.means import RunningMeans
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
