@@ -32,7 +32,6 @@ FLOORS = {
     "torchmlp.cli": 9,
     # to be moved
     "torchmlp.training": 4,
-    "torchmlp.verify": 3,
     "torchmlp.health": 5,
     "torchmlp.plots": 7,
 }
@@ -255,7 +254,7 @@ def test_checker_sees(module: str, source: str) -> None:
             "torchmlp.nn.mlp",
             "from torchmlp.autograd import dense\nfrom torchmlp.kernels import init",
         ),
-        ("torchmlp.engine", "import pytorch_lightning, torchmlp.nn, torchmlp.data"),
+        ("torchmlp.lightning.classifier", "import pytorch_lightning, torchmlp.nn, torchmlp.data"),
         ("torchmlp.examples.origin", "from torchmlp.training import Classifier"),
         ("torchmlp.plots.map", "import matplotlib.pyplot\nfrom torchmlp.stability import m"),
         ("torchmlp.cli", "from torchmlp.plots import p\nimport pytorch_lightning"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         training_states,
         until,
     )
+    from torchmlp.gradcheck import GradientReport, Mistake, check_gradients, explain_gradients
     from torchmlp.health import Finding, Report, diagnose
     from torchmlp.health.monitor import HealthMonitor
     from torchmlp.nn import MLP, Dense
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from torchmlp.stability.finder import find_learning_rate
     from torchmlp.training.classifier import Classifier
     from torchmlp.training.datamodule import ImageDataModule
-    from torchmlp.verify import GradientReport, Mistake, check_gradients, explain_gradients
 
 __version__ = "0.1.0"
 
@@ -82,7 +82,7 @@ _HOME = {
         "training_states",
         "until",
     ],
-    "verify": ["GradientReport", "Mistake", "check_gradients", "explain_gradients"],
+    "gradcheck": ["GradientReport", "Mistake", "check_gradients", "explain_gradients"],
 }
 
 

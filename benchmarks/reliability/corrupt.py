@@ -41,11 +41,11 @@ from torchmlp.data.images import embedded
 from torchmlp.data.images import verify as archives
 from torchmlp.data.images.registry import RawFile
 from torchmlp.engine.steps import build as library
+from torchmlp.gradcheck.external.npz import read_sheet
 from torchmlp.health import Report
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError
 from torchmlp.training.checkpoints import WholeCheckpointIO
-from torchmlp.verify.files import read_sheet
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "corrupt.csv"
 KEY = ("benchmark", "kind", "damage")

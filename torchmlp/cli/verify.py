@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED
+from torchmlp.gradcheck.explain.mistakes import Mistake
+from torchmlp.gradcheck.external.gradients import OUTPUTS, Kind, Sheet, kind_of
+from torchmlp.gradcheck.external.npz import read_sheet
+from torchmlp.gradcheck.external.probe import Function, FunctionError, ask
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
-from torchmlp.verify.files import read_sheet
-from torchmlp.verify.foreign import OUTPUTS, Kind, Sheet, kind_of
-from torchmlp.verify.mistakes import Mistake
-from torchmlp.verify.probes import Function, FunctionError, ask
 
 HELP = """\
 python train.py verify FILE.py:function      a function of yours that computes gradients

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchmlp.gradcheck import check_gradients
 from torchmlp.health.curvature import largest_rate
 from torchmlp.health.datastats import gathered, measure_inputs, measure_targets, sorted_share
 from torchmlp.health.functions import by_hand
@@ -33,7 +34,6 @@ from torchmlp.health.subject import (
 )
 from torchmlp.health.trace import LOSSES, Trace, places
 from torchmlp.health.trials import trial_steps
-from torchmlp.verify import check_gradients
 
 # What changes nothing about a loss of torch's, whose own derivative is right.
 PLAIN = {*LOSSES, "reshape", "view", "flatten", "squeeze", "unsqueeze", "float", "to", "double"}

@@ -6,12 +6,12 @@ from itertools import product
 
 import numpy as np
 
-from tests.verify.faults import (
+from tests.gradcheck.faults import (
     SCALES,
     VARIANTS,
     Variant,
 )
-from tests.verify.textbook import (
+from tests.gradcheck.textbook import (
     Array,
     Case,
     Faults,

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchmlp.verify.factors import Factor, Scaling, is_plain, name_factors
-from torchmlp.verify.forms import Fit, Named, fit_bias, fit_weight
-from torchmlp.verify.given import Gradients
-from torchmlp.verify.mistakes import Mistake, mistake
-from torchmlp.verify.problem import LayerCase, Problem, read_problem
-from torchmlp.verify.ways import Way, hidden_deltas, last_deltas
+from torchmlp.gradcheck.explain.delta_hypotheses import Way, hidden_deltas, last_deltas
+from torchmlp.gradcheck.explain.gradient_hypotheses import Fit, Named, fit_bias, fit_weight
+from torchmlp.gradcheck.explain.mistakes import Mistake, mistake
+from torchmlp.gradcheck.explain.reference import LayerCase, Problem, read_problem
+from torchmlp.gradcheck.explain.scale_factors import Factor, Scaling, is_plain, name_factors
+from torchmlp.gradcheck.inputs import Gradients
 
 KEPT = 24  # explanations followed at once; more only cost time: two or three ever fit
 SPREAD = 2.5  # how many mistakes more than the likeliest explanation one may take

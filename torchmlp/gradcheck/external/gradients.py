@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from torchmlp.gradcheck.explain.mistakes import Mistake
+from torchmlp.gradcheck.explain.search import explain_gradients
+from torchmlp.gradcheck.inputs import as_float
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES, mean_of_losses
 from torchmlp.nn.sequential import MODULES
-from torchmlp.verify.explain import explain_gradients
-from torchmlp.verify.given import as_float
-from torchmlp.verify.mistakes import Mistake
 
 Array = npt.NDArray[Any]
 OUTPUTS = ("identity", "softmax", *(name for name in ACTIVATIONS if name != "identity"))

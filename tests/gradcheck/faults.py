@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tests.verify.textbook import (
+from tests.gradcheck.textbook import (
     ACTIVATIONS,
     Array,
     Case,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from torchmlp.verify.foreign import Sheet, draw
+from torchmlp.gradcheck.external.gradients import Sheet, draw
 
 Function = Callable[..., Any]
 EXPECTED = "expected it to return loss, grad_weights, grad_biases"

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from tests import ROOT
+from tests.gradcheck.plants import pairs, plants
+from tests.gradcheck.textbook import Case, network, random_case, right_gradients
 from tests.problems import ACTIVATION_NAMES
-from tests.verify.plants import pairs, plants
-from tests.verify.textbook import Case, network, random_case, right_gradients
 from torchmlp import MLP
-from torchmlp.verify import explain_gradients
-from torchmlp.verify.mistakes import NAMES
+from torchmlp.gradcheck import explain_gradients
+from torchmlp.gradcheck.explain.mistakes import NAMES
 
 LOSSES = ("cross_entropy", "mse", "bce")
 # The gradient of a batch or of weights that nobody hands over cannot be told from one batch: it is
@@ -130,7 +130,7 @@ def a_thousand_networks_without_a_false_alarm() -> None:
 )
 def test_at_length(claim: Callable[[], None]) -> None:
     """The claims above that take many networks, in a process that checks no annotations."""
-    program = f"from tests.verify.test_explain import {claim.__name__} as claim; claim()"
+    program = f"from tests.gradcheck.explain.test_search import {claim.__name__} as claim; claim()"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

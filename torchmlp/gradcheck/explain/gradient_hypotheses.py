@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from torchmlp.verify.problem import LayerCase, Problem
-from torchmlp.verify.ways import Way
+from torchmlp.gradcheck.explain.delta_hypotheses import Way
+from torchmlp.gradcheck.explain.reference import LayerCase, Problem
 
 LARGE = 2000  # elements from which on a matrix product is worth avoiding
 Named = tuple[str, int, str]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchmlp.verify.differences import Measurement, measure
-from torchmlp.verify.float64 import WIDE, InFloat64
-from torchmlp.verify.given import Gradients, as_float, named, wrong_shape
+from torchmlp.gradcheck.finite_differences import Measurement, measure
+from torchmlp.gradcheck.float64 import WIDE, InFloat64
+from torchmlp.gradcheck.inputs import Gradients, as_float, named, wrong_shape
 
 WHO = "check_gradients"
 _SHIFT = 1e-3

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from torchmlp._runtime.read_errors import UNREADABLE
-from torchmlp.verify.foreign import Array, Sheet
+from torchmlp.gradcheck.external.gradients import Array, Sheet
 
 MAX_BYTES = 1 << 30  # of a network that finite differences can be taken of: far less
 KEYS = "x, target, W1, b1, ..., dW1, db1, ... and, if you have it, loss"

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchmlp.gradcheck.inputs import Gradients, as_float, named, wrong_shape
 from torchmlp.kernels.activations import activate, pull_back
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, average_gradients, run, scan_deltas
 from torchmlp.nn import MLP
-from torchmlp.verify.given import Gradients, as_float, named, wrong_shape
 
 WHO = "explain_gradients"
 ROUNDINGS = 8.0  # how far apart two right float32 programs may lie, in units of what one measures

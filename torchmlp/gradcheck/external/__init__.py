@@ -1,0 +1,1 @@
+"""Gradients computed by external code: arrays, files, functions."""
