@@ -31,7 +31,6 @@ FLOORS = {
     "torchmlp.html_report": 8,
     "torchmlp.cli": 9,
     # to be moved
-    "torchmlp.training": 4,
     "torchmlp.health": 5,
     "torchmlp.plots": 7,
 }
@@ -42,9 +41,8 @@ OWNERS = {
     "pytorch_lightning": {
         "torchmlp._compat",
         "torchmlp.lightning",
-        "torchmlp.diagnosis",
-        "torchmlp.training",
         "torchmlp.examples",
+        "torchmlp.diagnosis",
         "torchmlp.health",
         "torchmlp.cli",
     },
@@ -255,7 +253,7 @@ def test_checker_sees(module: str, source: str) -> None:
             "from torchmlp.autograd import dense\nfrom torchmlp.kernels import init",
         ),
         ("torchmlp.lightning.classifier", "import pytorch_lightning, torchmlp.nn, torchmlp.data"),
-        ("torchmlp.examples.origin", "from torchmlp.training import Classifier"),
+        ("torchmlp.examples.origin", "from torchmlp.lightning import Classifier"),
         ("torchmlp.plots.map", "import matplotlib.pyplot\nfrom torchmlp.stability import m"),
         ("torchmlp.cli", "from torchmlp.plots import p\nimport pytorch_lightning"),
         ("torchmlp.kernels.dense", "import torch, math\nfrom matplotlib_free import x"),

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from torchmlp.gradcheck import GradientReport, Mistake, check_gradients, explain_gradients
     from torchmlp.health import Finding, Report, diagnose
     from torchmlp.health.monitor import HealthMonitor
+    from torchmlp.lightning.classifier import Classifier
+    from torchmlp.lightning.datamodule import ImageDataModule
     from torchmlp.nn import MLP, Dense
     from torchmlp.nn.param_groups import scale_rates
     from torchmlp.stability.coordinates import coordinate_check
     from torchmlp.stability.finder import find_learning_rate
-    from torchmlp.training.classifier import Classifier
-    from torchmlp.training.datamodule import ImageDataModule
 
 __version__ = "0.1.0"
 
@@ -68,8 +68,8 @@ _HOME = {
     "nn": ["MLP", "Dense"],
     "stability.coordinates": ["coordinate_check"],
     "stability.finder": ["find_learning_rate"],
-    "training.classifier": ["Classifier"],
-    "training.datamodule": ["ImageDataModule"],
+    "lightning.classifier": ["Classifier"],
+    "lightning.datamodule": ["ImageDataModule"],
     "engine": ["Engine"],
     "nn.param_groups": ["scale_rates"],
     "engine.population": ["Population"],

@@ -43,9 +43,9 @@ from torchmlp.data.images.registry import RawFile
 from torchmlp.engine.steps import build as library
 from torchmlp.gradcheck.external.npz import read_sheet
 from torchmlp.health import Report
+from torchmlp.lightning.callbacks.checkpoints import WholeCheckpointIO
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError
-from torchmlp.training.checkpoints import WholeCheckpointIO
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "corrupt.csv"
 KEY = ("benchmark", "kind", "damage")

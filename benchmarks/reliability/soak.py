@@ -86,7 +86,7 @@ def draw(generator: random.Random) -> Recipe:
     return Recipe(
         optimizer=pick(["SGD", "Adam"]),
         engine=pick(["fused", "autograd"]),
-        scheduler=pick(["torchmlp.training.schedules.OneCycle", "StepLR", "ReduceLROnPlateau"]),
+        scheduler=pick(["torchmlp.lightning.schedules.OneCycle", "StepLR", "ReduceLROnPlateau"]),
         dropout=pick([0.0, 0.3]),
         input_dropout=pick([0.0, 0.2]),
         max_shift=pick([0, 1]),

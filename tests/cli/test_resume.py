@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.cli.command_line import NO_SUMMARY, SMALL, newest_run, run
-from torchmlp.training.checkpoints import find_checkpoint
-from torchmlp.training.fused import FusedTraining
+from torchmlp.lightning.callbacks.checkpoints import find_checkpoint
+from torchmlp.lightning.engine_adapter import FusedTraining
 
 # Nothing random but the order of the batches, which is a function of seed and epoch.
 STEADY = (

@@ -15,10 +15,10 @@ from torchmlp.cli.early import check
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.lightning_cli import CommandLine, Parser
 from torchmlp.cli.settings import SECTIONS, known_options, known_settings
-from torchmlp.training.checkpoints import SaveWhenInterrupted
-from torchmlp.training.classifier import Classifier
-from torchmlp.training.datamodule import ImageDataModule
-from torchmlp.training.stopping import Stopping
+from torchmlp.lightning.callbacks.checkpoints import SaveWhenInterrupted
+from torchmlp.lightning.callbacks.stopping import Stopping
+from torchmlp.lightning.classifier import Classifier
+from torchmlp.lightning.datamodule import ImageDataModule
 
 COMMANDS = ("fit", "validate", "test", "predict")
 HEAVY = (
@@ -267,6 +267,6 @@ def test_the_collector_works_while_a_run_does(tmp_path: Path) -> None:
 def test_a_single_callback_needs_no_list(tmp_path: Path) -> None:
     """As with Lightning's Trainer, `--trainer.callbacks` takes one."""
     words = ("--trainer.fast_dev_run", "true", "--data.source", "embedded")
-    callback = "torchmlp.training.finite.StopWhenNotFinite"
+    callback = "torchmlp.lightning.callbacks.terminate_on_nonfinite.StopWhenNotFinite"
     result = run(tmp_path, *words, "--trainer.callbacks", callback)
     assert result.code == 0, result.err

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.lightning_runs import blobs
+from tests.lightning.lightning_runs import blobs
 from torchmlp import (
     MLP,
     TrainingState,

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import ImageDataModule
 from torchmlp._compat.lightning import pl
 from torchmlp.examples.origin import EXP_LIMIT, Origin, naive_softmax
 from torchmlp.kernels.network import run as run_layers
-from torchmlp.training.finite import NonFiniteLossError
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
 
 pytestmark = ignore_lightnings_own
 

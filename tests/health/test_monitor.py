@@ -18,7 +18,10 @@ from torchmlp.health.breakdown import locate
 from torchmlp.health.modules import subject_of
 from torchmlp.health.monitor import HealthMonitor
 from torchmlp.health.report import Report
-from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
+    NonFiniteLossError,
+    StopWhenNotFinite,
+)
 
 
 def blobs(count: int = 256, scale: float = 1.0) -> tuple[Tensor, Tensor]:

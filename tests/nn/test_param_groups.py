@@ -9,11 +9,11 @@ import torch
 from torch import nn, optim
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
-from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import MLP, Classifier, Engine
 from torchmlp.data import Batches, read_embedded
+from torchmlp.lightning.schedules import OneCycle
 from torchmlp.nn.param_groups import DIVIDE_IT_OUT, scale_rates
-from torchmlp.training.schedules import OneCycle
 
 pytestmark = ignore_lightnings_own
 

@@ -10,10 +10,10 @@ import torch
 from torchmlp.data import Batches
 from torchmlp.health.modules import subject_of
 from torchmlp.health.subject import Subject, read_batches
+from torchmlp.lightning.datamodule import ImageDataModule
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import LEFT_OUT, Recipe
 from torchmlp.stability.samples import Samples
-from torchmlp.training.datamodule import ImageDataModule
 
 HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
 ALL = 10**9  # batches

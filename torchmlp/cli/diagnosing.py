@@ -18,7 +18,7 @@ from torchmlp.health.breakdown import locate
 from torchmlp.health.diagnosis import diagnose_subject
 from torchmlp.health.record import NotFinite
 from torchmlp.health.subject import Subject
-from torchmlp.training.classifier import Classifier
+from torchmlp.lightning.classifier import Classifier
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 

@@ -24,16 +24,23 @@ from torchmlp.cli.instead import Instead
 from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
 from torchmlp.health.monitor import HealthMonitor
+from torchmlp.lightning.callbacks.checkpoints import (
+    SaveWhenInterrupted,
+    WholeCheckpointIO,
+    best_and_last,
+)
+from torchmlp.lightning.callbacks.progress import progress
+from torchmlp.lightning.callbacks.run_state import RunState
+from torchmlp.lightning.callbacks.stopping import Stopping
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
+    NonFiniteLossError,
+    StopWhenNotFinite,
+)
+from torchmlp.lightning.classifier import Classifier
+from torchmlp.lightning.datamodule import ImageDataModule
+from torchmlp.lightning.run_folder import loggers_for, new_run_folder, write_summary
+from torchmlp.lightning.schedules import for_lightning
 from torchmlp.nn.param_groups import scale_rates
-from torchmlp.training.checkpoints import SaveWhenInterrupted, WholeCheckpointIO, best_and_last
-from torchmlp.training.classifier import Classifier
-from torchmlp.training.datamodule import ImageDataModule
-from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
-from torchmlp.training.progress import progress
-from torchmlp.training.run_state import RunState
-from torchmlp.training.runs import loggers_for, new_run_folder, write_summary
-from torchmlp.training.schedules import for_lightning
-from torchmlp.training.stopping import Stopping
 
 from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
     LightningArgumentParser,
@@ -53,7 +60,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "class_path": "torch.optim.SGD",
         "init_args": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
     },
-    "lr_scheduler": {"class_path": "torchmlp.training.schedules.OneCycle"},
+    "lr_scheduler": {"class_path": "torchmlp.lightning.schedules.OneCycle"},
 }
 TRAINER_DEFAULTS = {"max_epochs": 20, "log_every_n_steps": 50}
 # What a run that fails leaves behind; a folder with none of it is removed.

@@ -17,6 +17,7 @@ from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
+from torchmlp.lightning.run_folder import LOGS
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import map_figure
@@ -33,7 +34,6 @@ from torchmlp.stability.samples import Samples
 from torchmlp.stability.table import table
 from torchmlp.stability.task import CellError, Task, tasks_of
 from torchmlp.stability.workload import plan, split, work_of
-from torchmlp.training.runs import LOGS
 
 ENGINES = {"pool": pool.run, "ray": ray.run}
 CURVE = "learning_rate"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.atomic_file import whole_file
-from torchmlp.training.datamodule import ImageDataModule
+from torchmlp.lightning.datamodule import ImageDataModule
 
 
 def measured_on(data: pl.LightningDataModule | None, stage: str) -> str:

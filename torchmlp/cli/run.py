@@ -19,9 +19,9 @@ from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
 from torchmlp.cli.processes import LostProcessError
 from torchmlp.data import DataError
-from torchmlp.training.checkpoints import SaveWhenInterrupted, find_checkpoint
-from torchmlp.training.finite import NonFiniteLossError
-from torchmlp.training.runs import LOGS
+from torchmlp.lightning.callbacks.checkpoints import SaveWhenInterrupted, find_checkpoint
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
+from torchmlp.lightning.run_folder import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair
     MisconfigurationException,

@@ -10,9 +10,9 @@ from torchmlp.cli.arguments import SHORT_FLAGS
 # Where each section's settings are written down: top-level package, file in it, class.
 SECTIONS = {
     "trainer": ("pytorch_lightning", "trainer/trainer.py", "Trainer"),
-    "stop": ("torchmlp", "training/stopping.py", "Stopping"),
-    "model": ("torchmlp", "training/classifier.py", "Classifier"),
-    "data": ("torchmlp", "training/datamodule.py", "ImageDataModule"),
+    "stop": ("torchmlp", "lightning/callbacks/stopping.py", "Stopping"),
+    "model": ("torchmlp", "lightning/classifier.py", "Classifier"),
+    "data": ("torchmlp", "lightning/datamodule.py", "ImageDataModule"),
 }
 OTHERS = {
     *("config", "help", "print_config", "seed_everything", "optimizer", "lr_scheduler"),

@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from torchmlp._compat.lightning import pl
 from torchmlp.data import scale_pixels
 from torchmlp.kernels.network import Layer, average_gradients, descend, run, scan_deltas
-from torchmlp.training.finite import NonFiniteLossError
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
 
 EXP_LIMIT = 709.78  # above it exp overflows float64
 

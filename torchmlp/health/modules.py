@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from torchmlp._compat.lightning import pl
 from torchmlp.health.subject import Batch, CannotDiagnoseError, StepSubject, Subject
-from torchmlp.training.schedules import OneCycle
+from torchmlp.lightning.schedules import OneCycle
 
 
 def subject_of(

@@ -32,7 +32,7 @@ from torchmlp.health.subject import (
     read_batches,
 )
 from torchmlp.health.trace import Trace, places
-from torchmlp.training.finite import NonFiniteLossError, of_loss
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError, of_loss
 
 LOOKED_AT = 1000  # samples of the data, before the first step
 RECORD, BROKEN = "diagnosis.json", "broken.pt"

@@ -13,11 +13,11 @@ from torch.optim import SGD, Optimizer
 from torchmlp.data.targets import target_of
 from torchmlp.engine import why_not
 from torchmlp.engine.population import Population
+from torchmlp.lightning.classifier import Classifier
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.samples import Samples
 from torchmlp.stability.training import Run, accuracy_of
-from torchmlp.training.classifier import Classifier
 
 
 def train_together(cells: Sequence[Cell], recipe: Recipe, samples: Samples) -> list[Run] | None:

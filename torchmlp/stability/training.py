@@ -10,11 +10,11 @@ from torchmlp.data.batches.in_memory import Batches
 from torchmlp.engine import why_not
 from torchmlp.health.run import update
 from torchmlp.health.subject import REFUSALS, Batch, Subject
+from torchmlp.lightning.classifier import Classifier
+from torchmlp.lightning.engine_adapter import FusedTraining
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.samples import Samples
-from torchmlp.training.classifier import Classifier
-from torchmlp.training.fused import FusedTraining
 
 AT_ONCE = 500  # samples held out that are looked at together
 CLASS_SCORES = 2  # axes of an output: samples, classes

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
+from tests.lightning.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 from torchmlp._compat.lightning import pl
-from torchmlp.training.progress import EpochLines, progress
+from torchmlp.lightning.callbacks.progress import EpochLines, progress
 
 pytestmark = ignore_lightnings_own
 

@@ -10,9 +10,9 @@ from torchmlp._compat.lightning import pl
 from torchmlp.data import scale_pixels
 from torchmlp.data.targets import target_of
 from torchmlp.engine import Engine, why_not
+from torchmlp.lightning.fast_loop import overrides
+from torchmlp.lightning.running_means import RunningMeans
 from torchmlp.nn.mlp import MLP
-from torchmlp.training.ahead import overrides
-from torchmlp.training.means import RunningMeans
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
 SHOWN_GRADIENTS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
-from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.training.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
-from torchmlp.training.run_state import RunState
-from torchmlp.training.runs import Rows
-from torchmlp.training.schedules import OneCycle, for_lightning
+from torchmlp.lightning.callbacks.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
+from torchmlp.lightning.callbacks.run_state import RunState
+from torchmlp.lightning.run_folder import Rows
+from torchmlp.lightning.schedules import OneCycle, for_lightning
 
 pytestmark = [
     ignore_lightnings_own,
@@ -358,7 +358,7 @@ def test_two_runs_write_the_same_rows(
 ) -> None:
     """However many batches the clock puts between two of Lightning's."""
     settings: Any = {"log_every_n_steps": 9}
-    monkeypatch.setattr("torchmlp.training.ahead.AT_MOST_S", 0.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 0.0)
     fit(tmp_path, **settings)
     assert rows_of(tmp_path) == rows_of(uncut(**settings))
 

@@ -12,14 +12,14 @@ from torchmlp.data import scale_pixels
 from torchmlp.data.targets import target_of
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
+from torchmlp.lightning.callbacks.run_state import RunState
+from torchmlp.lightning.engine_adapter import FusedTraining, why_autograd
+from torchmlp.lightning.fast_loop import BatchesAhead
+from torchmlp.lightning.running_means import RunningMeans
+from torchmlp.lightning.schedules import OneCycle, for_lightning
 from torchmlp.nn.mlp import MLP
 from torchmlp.nn.param_groups import scale_rates
 from torchmlp.nn.state_dicts import renamed
-from torchmlp.training.ahead import BatchesAhead
-from torchmlp.training.fused import FusedTraining, why_autograd
-from torchmlp.training.means import RunningMeans
-from torchmlp.training.run_state import RunState
-from torchmlp.training.schedules import OneCycle, for_lightning
 
 Batch = tuple[Tensor, Tensor]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
 from torchmlp.data import DataError, EmbeddedDataWarning, import_torchvision, read_embedded
@@ -289,7 +289,7 @@ def test_data_are_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data.prepare_data()
     data.setup("fit")
     images = data.images
-    monkeypatch.setattr("torchmlp.training.datamodule.load_images", None)
+    monkeypatch.setattr("torchmlp.lightning.datamodule.load_images", None)
     data.setup("test")
     assert data.images is images
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.disks import full_disk
-from tests.training.lightning_runs import (
+from tests.lightning.lightning_runs import (
     Recorder,
     Scripted,
     ignore_lightnings_own,
@@ -16,7 +16,7 @@ from tests.training.lightning_runs import (
 )
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
-from torchmlp.training.checkpoints import (
+from torchmlp.lightning.callbacks.checkpoints import (
     INTERRUPTED,
     BestAndLast,
     SaveWhenInterrupted,

@@ -1,6 +1,6 @@
 import torch
 
-from torchmlp.training.means import RunningMeans
+from torchmlp.lightning.running_means import RunningMeans
 
 
 def batches() -> list[tuple[torch.Tensor, int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
-from torchmlp.training.finite import StopWhenNotFinite
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import StopWhenNotFinite
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException  # isort: skip  after pl
 

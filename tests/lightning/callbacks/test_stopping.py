@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from tests.training.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
+from tests.lightning.lightning_runs import Scripted, ignore_lightnings_own, one_batch, quiet_trainer
 from torchmlp._compat.lightning import pl
-from torchmlp.training.stopping import Stopping
+from torchmlp.lightning.callbacks.stopping import Stopping
 
 pytestmark = ignore_lightnings_own
 

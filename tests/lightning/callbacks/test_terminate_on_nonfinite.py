@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.lightning_runs import Given, ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import Given, ignore_lightnings_own, quiet_trainer
 from torchmlp._compat.lightning import pl
-from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
+    NonFiniteLossError,
+    StopWhenNotFinite,
+)
 
 pytestmark = ignore_lightnings_own
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
-from tests.training.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import Recorder, ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier
 from torchmlp.data import Batches
-from torchmlp.training.schedules import OneCycle
+from torchmlp.lightning.schedules import OneCycle
 
 pytestmark = ignore_lightnings_own
 

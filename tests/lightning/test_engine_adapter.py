@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from tests.training.lightning_runs import ignore_lightnings_own, quiet_trainer
+from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier
 from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
-from torchmlp.training.ahead import _WhenCut
-from torchmlp.training.datamodule import ImageDataModule, TrainingBatches
-from torchmlp.training.finite import NonFiniteLossError, StopWhenNotFinite
-from torchmlp.training.fused import why_autograd
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
+    NonFiniteLossError,
+    StopWhenNotFinite,
+)
+from torchmlp.lightning.datamodule import ImageDataModule, TrainingBatches
+from torchmlp.lightning.engine_adapter import why_autograd
+from torchmlp.lightning.fast_loop import _WhenCut
 
 pytestmark = [
     ignore_lightnings_own,
@@ -220,7 +223,7 @@ def _counts_lightnings_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loop, "advance", counted)
     # So that how many go ahead is a matter of the run, not of the machine.
-    monkeypatch.setattr("torchmlp.training.ahead.AT_MOST_S", 60.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 60.0)
     lightnings.clear()
 
 
@@ -287,7 +290,7 @@ def test_rows_are_logged_where_autograd_logs_them(tmp_path: Path, every: int) ->
 def test_however_many_go_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar waits for so long at most: where there is no time at all, no batch goes ahead, and the
     run is the same."""
-    monkeypatch.setattr("torchmlp.training.ahead.AT_MOST_S", 0.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 0.0)
     fused, autograd = logged(tmp_path, log_every_n_steps=7)
     assert_same(fused, autograd)
     assert ahead(fused) == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from torchmlp.training.runs import LOGS, loggers_for, new_run_folder, write_summary
+from torchmlp.lightning.run_folder import LOGS, loggers_for, new_run_folder, write_summary
 
 
 def test_the_first_run_makes_the_folder(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
-from tests.training.lightning_runs import (
+from tests.lightning.lightning_runs import (
     Recorder,
     Scripted,
     blobs,
@@ -16,7 +16,7 @@ from tests.training.lightning_runs import (
 )
 from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
-from torchmlp.training.schedules import OneCycle, for_lightning
+from torchmlp.lightning.schedules import OneCycle, for_lightning
 
 from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
     ReduceLROnPlateau as PlateauOfMetric,

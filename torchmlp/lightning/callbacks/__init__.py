@@ -1,0 +1,1 @@
+"""Callbacks of a run: checkpoints, stopping, resuming, progress, non-finite losses."""
