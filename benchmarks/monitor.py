@@ -14,8 +14,8 @@ from problem import Problem
 from runs import machine, rewrite
 
 from torchmlp import MLP
-from torchmlp.health.monitor import HealthMonitor
-from torchmlp.health.record import Design, Record
+from torchmlp.diagnosis.monitor import HealthMonitor
+from torchmlp.diagnosis.record import Design, Record
 from torchmlp.lightning.engine_adapter import FusedTraining
 
 CASES = (("784-256-10", 128), ("784-128-10", 32), ("64-32-10", 32), ("16-8-4", 8))

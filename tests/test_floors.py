@@ -31,7 +31,6 @@ FLOORS = {
     "torchmlp.html_report": 8,
     "torchmlp.cli": 9,
     # to be moved
-    "torchmlp.health": 5,
     "torchmlp.plots": 7,
 }
 # Floors side by side that know nothing of each other.
@@ -43,7 +42,6 @@ OWNERS = {
         "torchmlp.lightning",
         "torchmlp.examples",
         "torchmlp.diagnosis",
-        "torchmlp.health",
         "torchmlp.cli",
     },
     "lightning": set(),  # its classes are not pytorch_lightning's
@@ -222,18 +220,18 @@ def test_every_part_of_the_package_has_a_floor() -> None:
         ("torchmlp.data.split", "from torchmlp.nn import MLP"),
         (
             "torchmlp.engine",
-            "import importlib\nimportlib.import_module('torchmlp.health')",
+            "import importlib\nimportlib.import_module('torchmlp.diagnosis')",
         ),
         (
             "torchmlp.engine",
             "from importlib import import_module\nimport_module('torchmlp.cli')",
         ),
-        ("torchmlp.health.rules", "from torchmlp.plots import draw"),
-        ("torchmlp.examples.origin", "from torchmlp.health import diagnose"),
+        ("torchmlp.diagnosis.rules", "from torchmlp.plots import draw"),
+        ("torchmlp.examples.origin", "from torchmlp.diagnosis import diagnose"),
         ("torchmlp.kernels.init", "import pytorch_lightning as pl"),
         ("torchmlp.stability.map", "from pytorch_lightning.callbacks import Callback"),
         ("torchmlp.engine", "import lightning"),
-        ("torchmlp.health.rules", "def f():\n    import matplotlib.pyplot as plt"),
+        ("torchmlp.diagnosis.rules", "def f():\n    import matplotlib.pyplot as plt"),
         ("torchmlp.cli", "from matplotlib import pyplot"),
     ],
 )

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
+    from torchmlp.diagnosis import Finding, Report, diagnose
+    from torchmlp.diagnosis.monitor import HealthMonitor
     from torchmlp.engine import Engine
     from torchmlp.engine.population import Population
     from torchmlp.engine.streams import (
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
         until,
     )
     from torchmlp.gradcheck import GradientReport, Mistake, check_gradients, explain_gradients
-    from torchmlp.health import Finding, Report, diagnose
-    from torchmlp.health.monitor import HealthMonitor
     from torchmlp.lightning.classifier import Classifier
     from torchmlp.lightning.datamodule import ImageDataModule
     from torchmlp.nn import MLP, Dense
@@ -63,8 +63,8 @@ __all__ = [
 # that a mistyped command line is answered at once.
 _HOME = {
     "autograd": ["DenseFunction", "dense", "mean_loss", "network_loss"],
-    "health": ["Finding", "Report", "diagnose"],
-    "health.monitor": ["HealthMonitor"],
+    "diagnosis": ["Finding", "Report", "diagnose"],
+    "diagnosis.monitor": ["HealthMonitor"],
     "nn": ["MLP", "Dense"],
     "stability.coordinates": ["coordinate_check"],
     "stability.finder": ["find_learning_rate"],

@@ -17,7 +17,7 @@ from questions import CORRECTED, FAULTY
 from run import Problem, Run
 from sick import SICK
 
-from torchmlp.health import Report, diagnose
+from torchmlp.diagnosis import Report, diagnose
 
 RESULTS = Path(__file__).parents[1] / "results" / "diagnosis.csv"
 COLUMNS = (

@@ -40,9 +40,9 @@ from torchmlp.data import DataError, StreamingBatches, write_shards
 from torchmlp.data.images import embedded
 from torchmlp.data.images import verify as archives
 from torchmlp.data.images.registry import RawFile
+from torchmlp.diagnosis import Report
 from torchmlp.engine.steps import build as library
 from torchmlp.gradcheck.external.npz import read_sheet
-from torchmlp.health import Report
 from torchmlp.lightning.callbacks.checkpoints import WholeCheckpointIO
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.results import Results, ResultsError

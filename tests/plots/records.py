@@ -4,9 +4,7 @@ import math
 import random
 from dataclasses import fields, replace
 
-from torchmlp.health.findings import Finding
-from torchmlp.health.judge import ranked
-from torchmlp.health.record import (
+from torchmlp.diagnosis.record import (
     Design,
     Inputs,
     Layer,
@@ -17,7 +15,9 @@ from torchmlp.health.record import (
     Targets,
     Trial,
 )
-from torchmlp.health.report import Report
+from torchmlp.diagnosis.report.report import Report
+from torchmlp.diagnosis.rules.attribution import ranked
+from torchmlp.diagnosis.rules.causes import Finding
 
 STEPS = (0, 1, 2, 4, 8, 16, 20, 32, 40, 60, 80, 100, 120, 140, 160, 180, 199)
 BINS = 40

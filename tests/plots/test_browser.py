@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.plots.records import broken_run, deep_run, hostile_run, sigmoid_run
-from torchmlp.health.report import Report
+from torchmlp.diagnosis.report.report import Report
 from torchmlp.plots import page
 from torchmlp.plots.theme import DARK, LIGHT
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 
 from tests.plots.records import bell, broken_run, deep_run, falling, healthy_run, layer, sigmoid_run
-from torchmlp.health.record import Design, LayerSample, Record, Sample, Trial
+from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Trial
 from torchmlp.plots.gradients import flow_figure
 from torchmlp.plots.histograms import has_histogram, share_in_range, z_figure
 from torchmlp.plots.layer_rows import (

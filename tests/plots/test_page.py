@@ -27,8 +27,8 @@ from tests.plots.records import (
     random_run,
     sigmoid_run,
 )
-from torchmlp.health.record import Design, LayerSample, Record, Sample, Targets, Trial
-from torchmlp.health.report import Report
+from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Targets, Trial
+from torchmlp.diagnosis.report.report import Report
 from torchmlp.plots import page
 from torchmlp.plots.formats import clipped, distinct, numbered, percent, printable, short
 from torchmlp.plots.theme import DARK, LIGHT
@@ -367,11 +367,12 @@ def settings() -> dict[str, object]:
 def test_matplotlib_waits_until_a_page_is_asked_for() -> None:
     """`import torchmlp` loads no matplotlib, and the page never pyplot."""
     program = (
-        "import sys, torchmlp, torchmlp.health.report\n"
+        "import sys\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from torchmlp.plots import page\n"
-        "from torchmlp.health.record import Design, Record\n"
-        "page(torchmlp.health.report.Report([], [], Record(Design(), losses=[1.0, 2.0])), 'x')\n"
+        "from torchmlp.diagnosis.record import Design, Record\n"
+        "from torchmlp.diagnosis import Report\n"
+        "page(Report([], [], Record(Design(), losses=[1.0, 2.0])), 'x')\n"
         "assert 'matplotlib' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

@@ -13,8 +13,8 @@ from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp import MLP, Population
 from torchmlp.data.images.embedded import read_embedded
+from torchmlp.diagnosis.run.run import Subject, read_batches
 from torchmlp.examples.origin import Origin
-from torchmlp.health.subject import Subject, read_batches
 from torchmlp.stability.finder import RateSearch, _left, find_for, find_learning_rate
 from torchmlp.stability.outcome import outcome_of
 from torchmlp.stability.rate_runs import End, RateRuns

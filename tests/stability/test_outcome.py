@@ -7,7 +7,7 @@ import torch
 
 from torchmlp import Population
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.health.datastats import measure_targets
+from torchmlp.diagnosis.measure.data_statistics import measure_targets
 from torchmlp.stability.cells import OUTCOMES
 from torchmlp.stability.outcome import last_tenth, outcome_of
 

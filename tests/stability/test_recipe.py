@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.stability.small_maps import cell, digits, recipe
 from torchmlp import Classifier
-from torchmlp.health.subject import Batch
+from torchmlp.diagnosis.run.run import Batch
 from torchmlp.stability.recipe import Recipe
 
 ORIGIN = "torchmlp.examples.origin.Origin"

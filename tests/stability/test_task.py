@@ -13,8 +13,8 @@ from torch import nn
 
 from tests import ROOT
 from tests.stability.small_maps import cell, digits, easy, recipe, timeless
-from torchmlp.health.curvature import largest_rate
-from torchmlp.health.diagnosis import diagnose_subject
+from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.measure.sharpness import largest_rate
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import Recipe
 from torchmlp.stability.task import CellError, Task, run_task, tasks_of

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from torchmlp.data import Batches
-from torchmlp.health.modules import subject_of
-from torchmlp.health.subject import Subject, read_batches
+from torchmlp.diagnosis.run.lightning_adapter import subject_of
+from torchmlp.diagnosis.run.run import Subject, read_batches
 from torchmlp.lightning.datamodule import ImageDataModule
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.recipe import LEFT_OUT, Recipe

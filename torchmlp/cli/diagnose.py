@@ -84,7 +84,7 @@ def report(words: Sequence[str]) -> int:
         print(HELP, end="")  # noqa: T201  the program's output
         return DONE
     if list(words) == ["--schema"]:
-        from torchmlp.health.schema import schema  # noqa: PLC0415  imports torch
+        from torchmlp.diagnosis.report.schema import schema  # noqa: PLC0415  imports torch
 
         print(json.dumps(schema(), indent=2))  # noqa: T201
         return DONE
@@ -99,7 +99,7 @@ def report(words: Sequence[str]) -> int:
         raise UsageError(
             f"report: expected {RECORD}, which fit and diagnose write, found none at {path}"
         )
-    from torchmlp.health import Report  # noqa: PLC0415  imports torch
+    from torchmlp.diagnosis import Report  # noqa: PLC0415  imports torch
 
     try:
         found = Report.from_json(path.read_text(encoding="utf-8"))

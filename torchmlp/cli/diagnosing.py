@@ -13,11 +13,11 @@ from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
-from torchmlp.health import Report
-from torchmlp.health.breakdown import locate
-from torchmlp.health.diagnosis import diagnose_subject
-from torchmlp.health.record import NotFinite
-from torchmlp.health.subject import Subject
+from torchmlp.diagnosis import Report
+from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.measure.nonfinite import locate
+from torchmlp.diagnosis.record import NotFinite
+from torchmlp.diagnosis.run.run import Subject
 from torchmlp.lightning.classifier import Classifier
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written

@@ -23,7 +23,7 @@ from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
 from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
-from torchmlp.health.monitor import HealthMonitor
+from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.lightning.callbacks.checkpoints import (
     SaveWhenInterrupted,
     WholeCheckpointIO,

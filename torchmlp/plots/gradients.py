@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from torchmlp.health.record import Record
+from torchmlp.diagnosis.record import Record
 from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
 from torchmlp.plots.layer_rows import depth, over_steps
 from torchmlp.plots.scales import Scale, broken, drawable, set_grid, set_steps

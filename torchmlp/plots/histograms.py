@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from torchmlp.health.record import Layer, Record
+from torchmlp.diagnosis.record import Layer, Record
 from torchmlp.plots.canvas import Canvas
 from torchmlp.plots.formats import NONE, percent, short
 from torchmlp.plots.layer_rows import LABEL, ROWS, TOP, layer_label, rows

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from torchmlp.health.record import Record, Trial
+from torchmlp.diagnosis.record import Record, Trial
 from torchmlp.plots.formats import NONE, listed, numbered, percent, short
 from torchmlp.plots.gradients import flow_figure, gradient_flow
 from torchmlp.plots.histograms import has_histogram, share_in_range, z_figure

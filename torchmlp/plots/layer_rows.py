@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
-from torchmlp.health.record import LayerSample, Record
+from torchmlp.diagnosis.record import LayerSample, Record
 from torchmlp.plots.canvas import Canvas
 from torchmlp.plots.formats import clipped, short
 from torchmlp.plots.scales import Scale, broken, drawable, set_steps

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from torchmlp.health.judge import UNTOUCHED, has_helped, ranked
-from torchmlp.health.record import Record, Trial
+from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped, ranked
 from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
 from torchmlp.plots.formats import NONE, printable
 from torchmlp.plots.scales import Scale, Values, broken, drawable, set_grid, set_steps

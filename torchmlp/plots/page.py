@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from torchmlp.health.findings import Finding
-from torchmlp.health.judge import UNTOUCHED, has_helped
-from torchmlp.health.record import Record, Trial, plain
-from torchmlp.health.report import Report
+from torchmlp.diagnosis.record import Record, Trial, plain
+from torchmlp.diagnosis.report.report import Report
+from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped
+from torchmlp.diagnosis.rules.causes import Finding
 from torchmlp.plots.formats import NONE, html, short
 from torchmlp.plots.illustrations import illustrations
 from torchmlp.plots.losses import ends, unlike

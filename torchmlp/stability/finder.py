@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from torchmlp.health.record import plain
-from torchmlp.health.subject import (
+from torchmlp.diagnosis.record import plain
+from torchmlp.diagnosis.run.run import (
     CannotDiagnoseError,
     Subject,
     left_alone,

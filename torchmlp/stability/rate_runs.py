@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from torchmlp.autograd.dense import autocast_is_on
+from torchmlp.diagnosis.measure.data_statistics import gathered
+from torchmlp.diagnosis.measure.nonfinite import locate
+from torchmlp.diagnosis.measure.training_loop import all_finite, update
+from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Start, Subject
 from torchmlp.engine import Engine, why_not
-from torchmlp.health.breakdown import locate
-from torchmlp.health.datastats import gathered
-from torchmlp.health.run import all_finite, update
-from torchmlp.health.subject import REFUSALS, Batch, CannotDiagnoseError, Start, Subject
 from torchmlp.nn.mlp import MLP
 
 EVALUATED = 500  # samples that a run's end is measured on

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from torchmlp.health.modules import subject_of
-from torchmlp.health.subject import Batch, Subject
+from torchmlp.diagnosis.run.lightning_adapter import subject_of
+from torchmlp.diagnosis.run.run import Batch, Subject
 from torchmlp.nn.param_groups import scale_rates
 from torchmlp.stability.cells import Cell
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from torchmlp.data.batches.in_memory import Batches
-from torchmlp.health.datastats import gathered, measure_targets
-from torchmlp.health.subject import Batch
+from torchmlp.diagnosis.measure.data_statistics import gathered, measure_targets
+from torchmlp.diagnosis.run.run import Batch
 from torchmlp.stability.cells import Cell
 
 

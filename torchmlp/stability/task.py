@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from torchmlp.health.curvature import largest_rate
-from torchmlp.health.diagnosis import diagnose_subject
-from torchmlp.health.subject import CannotDiagnoseError, random_state_kept
+from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.measure.sharpness import largest_rate
+from torchmlp.diagnosis.run.run import CannotDiagnoseError, random_state_kept
 from torchmlp.kernels.threads import threads_for
 from torchmlp.stability.cells import Cell, CellResult
 from torchmlp.stability.outcome import last_tenth, outcome_of

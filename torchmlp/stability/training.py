@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from torchmlp.data.batches.in_memory import Batches
+from torchmlp.diagnosis.measure.training_loop import update
+from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
 from torchmlp.engine import why_not
-from torchmlp.health.run import update
-from torchmlp.health.subject import REFUSALS, Batch, Subject
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.lightning.engine_adapter import FusedTraining
 from torchmlp.stability.cells import Cell

@@ -7,8 +7,8 @@ from math import ceil
 
 import torch
 
-from torchmlp.health.datastats import AT_MOST, FEATURES
-from torchmlp.health.trials import WORK_OF_A_CALL, WORK_OF_ALL
+from torchmlp.diagnosis.measure.data_statistics import AT_MOST, FEATURES
+from torchmlp.diagnosis.remedies.trial import WORK_OF_A_CALL, WORK_OF_ALL
 from torchmlp.stability.cells import Cell
 from torchmlp.stability.memory import available_memory
 from torchmlp.stability.recipe import Recipe
@@ -66,7 +66,7 @@ def work_of(task: Task, recipe: Recipe, samples: Samples) -> float:
     wide = recipe.torch_dtype.itemsize / torch.float32.itemsize
     products = wide * 3 * samples.rows(cell) * count
     by_autograd = products + wide * WORK_OF_A_PARAMETER * count + WORK_OF_CALLS
-    # As torchmlp.health.trials counts.
+    # As torchmlp.diagnosis.remedies.trial counts.
     tried = min(WORK_OF_ALL / (products + WORK_OF_A_CALL * (2 * cell.depth + 4)), STEPS_TRIED)
     diagnosis = (recipe.steps + tried) * by_autograd
     return len(task.cells) * (recipe.steps * products + SICK * diagnosis)

@@ -1,0 +1,1 @@
+"""Measurements: data, layers, output, sharpness, before and during training."""

@@ -1,0 +1,182 @@
+"""Statistics of the layers: of their weights at the start, and of z, a and δ at a step."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchmlp.diagnosis.record import Layer, LayerSample
+from torchmlp.diagnosis.trace.trace import NORMS, Place
+
+BLOCKED = 0.01  # of φ's largest slope: below it a unit passes practically no gradient
+LINEAR = 0.1
+BINS = 40
+# Largest slope of an activation, for those whose is not 1.
+SLOPES = {"sigmoid": 0.25, "hardsigmoid": 1 / 6, "softsign": 1.0}
+SQUASHING = {"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign", "relu6"}
+
+
+def rms(values: Tensor) -> float:
+    """Root of the mean square, in float64; 0 for none."""
+    return float(values.detach().double().square().mean().sqrt()) if values.numel() else 0.0
+
+
+def measure_layer(index: int, place: Place, model: nn.Module) -> Layer:
+    """A layer's weight and bias, and the histogram of z, at the start."""
+    parameters = dict(model.named_parameters())
+    weight = parameters[place.call.weight]
+    owner, _, _ = place.call.weight.rpartition(".")
+    bias = _bias(place, parameters)
+    matrix = unit_rows(place, weight)
+    found = Layer(
+        index=index,
+        name=owner if f"{owner}.weight" == place.call.weight else place.call.weight,
+        kind=place.call.name,
+        fan_in=matrix.shape[1],
+        fan_out=matrix.shape[0],
+        activation=place.name,
+        has_norm=any(call.name in NORMS for call in place.after),
+        weight_mean=float(matrix.mean()),
+        weight_std=float(matrix.std(correction=0)),
+        gain=rms(matrix) * math.sqrt(matrix.shape[1]),
+        spread=spread(matrix),
+        is_trained=weight.requires_grad,
+    )
+    if bias is not None:
+        values = bias.detach().double()
+        found.bias_mean = float(values.mean())
+        found.bias_std = float(values.std(correction=0))
+    z = place.z.detach().double().flatten()
+    if z.numel() and bool(torch.isfinite(z).all()):
+        low, high = float(z.min()), float(z.max())
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        found.z_counts = [int(n) for n in torch.histc(z, BINS, low, high)]
+        found.z_edges = [low + (high - low) * k / BINS for k in range(BINS + 1)]
+        slopes = slope_of(place)
+        if slopes is not None and slopes.shape == place.z.shape:
+            open_ = slopes.flatten() >= LINEAR * SLOPES.get(place.name, 1.0)
+            if bool(open_.any()):
+                inside = z[open_]
+                found.linear_range = [float(inside.min()), float(inside.max())]
+    return found
+
+
+def unit_rows(place: Place, weight: Tensor) -> Tensor:
+    """The weight as (units, fan-in), in float64, whichever way round it is used."""
+    matrix = weight.detach().double()
+    if place.call.name not in ("linear", "lstm", "gru") and matrix.ndim == 2:  # noqa: PLR2004
+        units = place.call.output.shape[-1]
+        # x @ W holds its units in columns.
+        is_transposed = place.call.args[-1].shape[-1] == units and (
+            matrix.shape[1] == units and place.call.args[-1].shape == weight.shape
+        )
+        matrix = matrix.T if is_transposed else matrix
+    return matrix.flatten(1)
+
+
+def spread(matrix: Tensor) -> float:
+    """Rms over inputs of the std over units, over the rms of all: 0 if all units are equal."""
+    size = rms(matrix)
+    if len(matrix) < 2 or size == 0:  # noqa: PLR2004  a lone unit is like no other
+        return 1.0 if len(matrix) < 2 else 0.0  # noqa: PLR2004
+    return rms(matrix - matrix.mean(0)) / size
+
+
+def _bias(place: Place, parameters: dict[str, nn.Parameter]) -> Tensor | None:
+    owner = place.call.weight.rpartition(".")[0]
+    name = f"{owner}.bias" if owner else "bias"
+    return parameters.get(name)
+
+
+def slope_of(place: Place) -> Tensor | None:
+    """|φ'(z)|, like z; None where there is no activation, or no graph to ask."""
+    call = place.activation
+    if call is None:
+        if place.name == "identity":
+            return None
+        start, a = place.last_linear.output, place.a
+    else:
+        start, a = call.args[0], call.output
+    if a.requires_grad and start.requires_grad and a.shape == start.shape:
+        # Signs at random: a normalisation over the batch has a sum that never moves.
+        way = torch.ones(a.numel(), dtype=a.dtype, device=a.device)
+        way[::2] = -1
+        way = way.view(a.shape)
+        (slope,) = torch.autograd.grad(a, start, way, retain_graph=True, allow_unused=True)
+        return None if slope is None else slope.abs()
+    return None
+
+
+def sample_layers(
+    places: Sequence[Place], loss: Tensor, rows: int, weights: Sequence[Tensor]
+) -> tuple[list[LayerSample], list[Tensor | None]]:
+    """Statistics of every layer in a pass, and the gradients of the weights.
+
+    Args:
+        places: the layers.
+        loss: with its graph, which is kept.
+        rows: samples in the batch.
+        weights: the layers' own.
+    """
+    zs = [place.z for place in places]
+    wanted = [z for z in zs if z.requires_grad] if loss.requires_grad else []
+    trained = [w for w in weights if w.requires_grad] if loss.requires_grad else []
+    found: list[Tensor | None] = []
+    if wanted or trained:
+        found = list(
+            torch.autograd.grad(loss, [*wanted, *trained], retain_graph=True, allow_unused=True)
+        )
+    deltas = iter(found[: len(wanted)])
+    gradients = iter(found[len(wanted) :])
+    samples, of_weights = [], []
+    for place, z, weight in zip(places, zs, weights, strict=True):
+        delta = next(deltas) if wanted and z.requires_grad else None
+        gradient = next(gradients) if trained and weight.requires_grad else None
+        of_weights.append(gradient)
+        samples.append(_sample(place, delta, gradient, weight, rows))
+    return samples, of_weights
+
+
+def _sample(
+    place: Place, delta: Tensor | None, gradient: Tensor | None, weight: Tensor, rows: int
+) -> LayerSample:
+    z, a = place.z.detach(), place.a.detach()
+    wide = z.double()
+    slope = slope_of(place)
+    sample = LayerSample(
+        z_mean=float(wide.mean()),
+        z_std=float(wide.std(correction=0)),
+        z_max=float(wide.abs().max()) if wide.numel() else 0.0,
+        a_rms=rms(a),
+        between=between(a, rows),
+        weight_rms=rms(weight),
+        gradient_rms=None if gradient is None else rms(gradient),
+    )
+    if slope is not None:
+        blocked = slope < BLOCKED * SLOPES.get(place.name, 1.0)
+        sample.blocked = float(blocked.double().mean())
+        if place.call.output.shape[:1] == (rows,):
+            sample.dead = float(blocked.flatten(1).all(0).double().mean())
+            if blocked.ndim > 2:  # noqa: PLR2004  a channel is a unit
+                channels = blocked.transpose(0, 1).flatten(1)
+                sample.dead = float(channels.all(1).double().mean())
+    if delta is not None:
+        # ∂(mean loss)/∂z holds the 1/B of the mean.
+        sample.delta_rms = rms(delta) * rows
+        if delta.dtype in (torch.float16, torch.bfloat16):
+            tiny = torch.finfo(delta.dtype).tiny
+            passes = torch.ones_like(delta, dtype=torch.bool) if slope is None else slope > 0
+            lost = (delta.abs() < tiny) & passes
+            sample.underflow = float(lost.sum() / passes.sum().clamp_min(1))
+    return sample
+
+
+def between(a: Tensor, rows: int) -> float | None:
+    """Variance between samples over the mean square; None for a lone sample."""
+    if rows < 2 or a.shape[:1] != (rows,):  # noqa: PLR2004  a variance needs two
+        return None
+    flat = a.double().reshape(rows, -1)
+    square = float(flat.square().mean())
+    return float(flat.var(0, correction=0).mean()) / square if square > 0 else 0.0

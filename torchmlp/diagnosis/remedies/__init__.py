@@ -1,0 +1,1 @@
+"""Remedies, tried: changed runs from the same start, on the same batches."""

@@ -1,0 +1,1 @@
+"""The report: findings, remedies and record, as text and as JSON."""

@@ -1,0 +1,1 @@
+"""One traced pass: torch's calls, and the layers among them."""
