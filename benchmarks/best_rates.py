@@ -22,7 +22,7 @@ from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.targets import target_of
 from torchmlp.plots.best_rates import best_rate_figure, best_rates
 from torchmlp.plots.saved import save
-from torchmlp.stability.cells import Cell, CellResult
+from torchmlp.stability.map.cell import Cell, CellResult
 
 RESULTS = Path(__file__).parent / "results"
 WIDTHS, SEEDS = (64, 128, 256, 512, 1024, 2048), (0, 1)

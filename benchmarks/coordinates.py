@@ -14,7 +14,7 @@ from runs import machine, rewrite
 
 from torchmlp.plots.coordinates import coordinates_figure
 from torchmlp.plots.theme import LIGHT
-from torchmlp.stability.coordinates import Coordinates, coordinate_check
+from torchmlp.stability.coordinate_check import Coordinates, coordinate_check
 
 RESULTS = Path(__file__).parent / "results"
 WIDTHS, STEPS, ACTIVATION = (64, 128, 256, 512, 1024, 2048), 5, "sigmoid"

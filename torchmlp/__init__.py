@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torchmlp.lightning.datamodule import ImageDataModule
     from torchmlp.nn import MLP, Dense
     from torchmlp.nn.param_groups import scale_rates
-    from torchmlp.stability.coordinates import coordinate_check
-    from torchmlp.stability.finder import find_learning_rate
+    from torchmlp.stability.coordinate_check import coordinate_check
+    from torchmlp.stability.lr_finder.finder import find_learning_rate
 
 __version__ = "0.1.0"
 
@@ -66,8 +66,8 @@ _HOME = {
     "diagnosis": ["Finding", "Report", "diagnose"],
     "diagnosis.monitor": ["HealthMonitor"],
     "nn": ["MLP", "Dense"],
-    "stability.coordinates": ["coordinate_check"],
-    "stability.finder": ["find_learning_rate"],
+    "stability.coordinate_check": ["coordinate_check"],
+    "stability.lr_finder.finder": ["find_learning_rate"],
     "lightning.classifier": ["Classifier"],
     "lightning.datamodule": ["ImageDataModule"],
     "engine": ["Engine"],

@@ -44,8 +44,8 @@ from torchmlp.diagnosis import Report
 from torchmlp.engine.steps import build as library
 from torchmlp.gradcheck.external.npz import read_sheet
 from torchmlp.lightning.callbacks.checkpoints import WholeCheckpointIO
-from torchmlp.stability.cells import Cell, CellResult
-from torchmlp.stability.results import Results, ResultsError
+from torchmlp.stability.map.cell import Cell, CellResult
+from torchmlp.stability.map.store import Results, ResultsError
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "corrupt.csv"
 KEY = ("benchmark", "kind", "damage")

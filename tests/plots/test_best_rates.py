@@ -10,7 +10,7 @@ import pytest
 from tests.stability.made import cell, result
 from torchmlp.plots.best_rates import best_rate_figure, best_rates
 from torchmlp.plots.saved import save
-from torchmlp.stability.cells import CellResult
+from torchmlp.stability.map.cell import CellResult
 
 WIDTHS = (64, 256, 1024)
 

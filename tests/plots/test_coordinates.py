@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from torchmlp.plots.coordinates import coordinates_figure
-from torchmlp.stability.coordinates import Coordinates
+from torchmlp.stability.coordinate_check import Coordinates
 
 WIDTHS = [64, 128, 256, 512, 1024]
 

@@ -367,11 +367,11 @@ def settings() -> dict[str, object]:
 def test_matplotlib_waits_until_a_page_is_asked_for() -> None:
     """`import torchmlp` loads no matplotlib, and the page never pyplot."""
     program = (
-        "import sys\n"
+        "import sys, torchmlp\n"
+        "from torchmlp.diagnosis import Report\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from torchmlp.plots import page\n"
         "from torchmlp.diagnosis.record import Design, Record\n"
-        "from torchmlp.diagnosis import Report\n"
         "page(Report([], [], Record(Design(), losses=[1.0, 2.0])), 'x')\n"
         "assert 'matplotlib' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -12,7 +12,7 @@ from tests.plots.test_figures import data, words
 from torchmlp.plots.canvas import TICKS
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.theme import FONT, WIDTH
-from torchmlp.stability.finder import RateRun, RateSearch
+from torchmlp.stability.lr_finder.finder import RateRun, RateSearch
 
 RATES = tuple(float(rate) for rate in 10.0 ** np.arange(-4, 1))
 FOUND = RateSearch(

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from tests.stability.made import RATES, cell, column, result
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import TONES, map_figure
-from torchmlp.stability.cells import OUTCOMES, CellResult
+from torchmlp.stability.map.cell import OUTCOMES, CellResult
 
 RESULTS = [
     *column("slow learns learns stuck", 32),

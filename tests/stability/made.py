@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torchmlp.stability.cells import Cell, CellResult
+from torchmlp.stability.map.cell import Cell, CellResult
 
 RATES = (0.01, 0.1, 1.0, 10.0)
 

@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any
 
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.stability.cells import Cell, CellResult
-from torchmlp.stability.recipe import Recipe
-from torchmlp.stability.samples import Samples
+from torchmlp.stability.map.cell import Cell, CellResult
+from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.map.data import Samples
 
 CLASSIFIER = "torchmlp.Classifier"
 

@@ -11,9 +11,9 @@ from torchmlp.data import Batches
 from torchmlp.diagnosis.run.lightning_adapter import subject_of
 from torchmlp.diagnosis.run.run import Subject, read_batches
 from torchmlp.lightning.datamodule import ImageDataModule
-from torchmlp.stability.cells import Cell
-from torchmlp.stability.recipe import LEFT_OUT, Recipe
-from torchmlp.stability.samples import Samples
+from torchmlp.stability.map.cell import Cell
+from torchmlp.stability.map.config import LEFT_OUT, Recipe
+from torchmlp.stability.map.data import Samples
 
 HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
 ALL = 10**9  # batches

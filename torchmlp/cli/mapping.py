@@ -21,19 +21,19 @@ from torchmlp.lightning.run_folder import LOGS
 from torchmlp.plots.rate_curve import rate_figure
 from torchmlp.plots.saved import save
 from torchmlp.plots.stability_map import map_figure
-from torchmlp.stability.advice import advice
-from torchmlp.stability.cells import Cell, CellResult
-from torchmlp.stability.engines import pool, ray
-from torchmlp.stability.engines.errors import EngineError
-from torchmlp.stability.finder import find_for
-from torchmlp.stability.grid import Grid, parse_rates
-from torchmlp.stability.memory import available_memory
-from torchmlp.stability.recipe import Recipe
-from torchmlp.stability.results import Results, ResultsError
-from torchmlp.stability.samples import Samples
-from torchmlp.stability.table import table
-from torchmlp.stability.task import CellError, Task, tasks_of
-from torchmlp.stability.workload import plan, split, work_of
+from torchmlp.stability.executors import pool, ray
+from torchmlp.stability.executors.errors import EngineError
+from torchmlp.stability.lr_finder.finder import find_for
+from torchmlp.stability.map.cell import Cell, CellResult
+from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.grid import Grid, parse_rates
+from torchmlp.stability.map.schedule import plan, split, work_of
+from torchmlp.stability.map.store import Results, ResultsError
+from torchmlp.stability.map.task import CellError, Task, tasks_of
+from torchmlp.stability.summary.advice import advice
+from torchmlp.stability.summary.text_table import table
+from torchmlp.stability.system_memory import available_memory
 
 ENGINES = {"pool": pool.run, "ray": ray.run}
 CURVE = "learning_rate"

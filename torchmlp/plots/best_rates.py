@@ -7,8 +7,8 @@ from matplotlib.ticker import NullLocator
 
 from torchmlp.plots.formats import short
 from torchmlp.plots.theme import LIGHT
-from torchmlp.stability.cells import CellResult
-from torchmlp.stability.frontier import best_rate
+from torchmlp.stability.map.cell import CellResult
+from torchmlp.stability.summary.boundary import best_rate
 
 LOOKS = (("blue", "-", "o"), ("orange", "--", "s"), ("purple", "-.", "^"), ("green", "-", "D"))
 

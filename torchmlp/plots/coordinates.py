@@ -12,7 +12,7 @@ from torchmlp.plots.formats import short
 from torchmlp.plots.gradients import LOOKS
 from torchmlp.plots.scales import Scale, broken, drawable, set_grid
 from torchmlp.plots.theme import LIGHT, WIDTH
-from torchmlp.stability.coordinates import Coordinates
+from torchmlp.stability.coordinate_check import Coordinates
 
 GAP = 14.0  # between the panels of a row
 ROW, TITLE = 112.0, 26.0  # height of a panel, and of what is written over it

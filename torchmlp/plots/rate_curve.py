@@ -12,7 +12,7 @@ from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
 from torchmlp.plots.formats import distinct, short
 from torchmlp.plots.scales import Scale, drawable, set_grid
 from torchmlp.plots.theme import LIGHT, Style
-from torchmlp.stability.finder import RateSearch
+from torchmlp.stability.lr_finder.finder import RateSearch
 
 SWEEP: Style = ("blue", "-", 1.8)
 STABLE: Style = ("green", "-", 0.0)

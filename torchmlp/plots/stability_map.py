@@ -14,9 +14,9 @@ from matplotlib.ticker import NullLocator
 
 from torchmlp.plots.formats import short
 from torchmlp.plots.theme import LIGHT
-from torchmlp.stability.cells import Cell, CellResult
-from torchmlp.stability.frontier import Column, Frontier, columns, frontier
-from torchmlp.stability.table import MARKS, mark
+from torchmlp.stability.map.cell import Cell, CellResult
+from torchmlp.stability.summary.boundary import Column, Frontier, columns, frontier
+from torchmlp.stability.summary.text_table import MARKS, mark
 
 # Blue against orange, which every kind of colour blindness tells apart, and each lighter or darker
 # than its neighbour, so that grey does too. The letters' tone stands beside.

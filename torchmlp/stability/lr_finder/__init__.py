@@ -1,0 +1,1 @@
+"""The largest stable learning rate: a sweep, then confirming runs."""

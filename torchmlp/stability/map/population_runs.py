@@ -1,0 +1,95 @@
+"""The runs of cells of one shape as those of one population, where it trains what they train.
+
+Only where its step is C++, which takes one network after the other: the last bits of torch's
+batched products depend on how many networks there are, and a cell's must not.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from torchmlp.data.targets import target_of
+from torchmlp.engine import why_not
+from torchmlp.engine.population import Population
+from torchmlp.lightning.classifier import Classifier
+from torchmlp.stability.map.cell import Cell
+from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.single_run import Run, accuracy_of
+
+
+def train_together(cells: Sequence[Cell], recipe: Recipe, samples: Samples) -> list[Run] | None:
+    """The runs of cells of equal width, depth and batch size; None where no population does it.
+
+    Raises:
+        ValueError: what `Recipe.subject` and `Population` raise.
+    """
+    module = recipe.module(cells[0])
+    optimizer = recipe.subject(cells[0], samples.epoch(cells[0], 1), module).optimizer
+    if type(module) is not Classifier or not _is_for_a_population(module, optimizer):
+        return None
+    mlp, settings = module.mlp, optimizer.param_groups[0]
+    population = Population(
+        mlp.in_features,
+        mlp.hidden,
+        mlp.out_features,
+        size=len(cells),
+        activation=mlp.activations[0],
+        loss=module.loss,
+        lr=[cell.lr for cell in cells],
+        dtype=mlp.weights[0].dtype,
+        parametrization=mlp.parametrization,
+        base_width=mlp.base_width,
+        momentum=float(settings["momentum"]),
+        nesterov=settings["nesterov"],
+        weight_decay=float(settings["weight_decay"]),
+    )
+    for i, cell in enumerate(cells):
+        population.load(i, recipe.module(cell).mlp)
+    steps = list(_losses(population, cells, recipe, samples))
+    if not steps:
+        return None
+    losses = torch.stack(steps, 1)
+    runs = []
+    for i, own in enumerate(losses):
+        count = int(own.isfinite().sum()) + 1  # of a frozen network all that follow are not
+        if count <= len(own):
+            runs.append(Run(own[:count].tolist(), None))
+            continue
+        module.mlp = population.network(i)
+        runs.append(Run(own.tolist(), accuracy_of(module, samples)))
+    return runs
+
+
+def _is_for_a_population(module: Classifier, optimizer: Optimizer) -> bool:
+    mlp, settings = module.mlp, optimizer.param_groups[0]
+    return (
+        type(optimizer) is SGD
+        and not (settings["dampening"] or settings["maximize"])
+        and not why_not(mlp, module.loss, optimizer)
+        and mlp.activations[-1] == "identity"
+        and all(bias is not None for bias in mlp.biases)
+    )
+
+
+def _losses(
+    population: Population, cells: Sequence[Cell], recipe: Recipe, samples: Samples
+) -> Iterator[Tensor]:
+    """Of every step all networks' losses, (cells,), until none is finite; none if not in C++."""
+    like = population.biases[-1]
+    streams = {cell.seed: samples.batches(cell, recipe.steps) for cell in cells}
+    for batches in zip(*streams.values(), strict=True):
+        x, labels = batches[0]
+        if len(streams) > 1:
+            by_seed = dict(zip(streams, batches, strict=True))
+            own = [by_seed[cell.seed] for cell in cells]
+            x, labels = (torch.stack(part) for part in zip(*own, strict=True))
+        target = target_of(labels, population.loss, like.shape[1], like.dtype)
+        losses = population.step(x.flatten(labels.ndim), target)
+        if not population.is_native:
+            return
+        yield losses
+        if bool(population.frozen.all()):
+            return

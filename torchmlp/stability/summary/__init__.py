@@ -1,0 +1,1 @@
+"""What a map says: the stability boundary, a table, advice."""
