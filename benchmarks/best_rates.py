@@ -20,8 +20,8 @@ from torchmlp import Population
 from torchmlp.data.batches.in_memory import Batches
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.targets import target_of
-from torchmlp.plots.best_rates import best_rate_figure, best_rates
-from torchmlp.plots.saved import save
+from torchmlp.figures.save import save
+from torchmlp.figures.stability.best_lrs import best_rate_figure, best_rates
 from torchmlp.stability.map.cell import Cell, CellResult
 
 RESULTS = Path(__file__).parent / "results"

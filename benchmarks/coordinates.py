@@ -12,8 +12,8 @@ from pathlib import Path
 
 from runs import machine, rewrite
 
-from torchmlp.plots.coordinates import coordinates_figure
-from torchmlp.plots.theme import LIGHT
+from torchmlp.figures.stability.coordinate_check import coordinates_figure
+from torchmlp.figures.style.theme import LIGHT
 from torchmlp.stability.coordinate_check import Coordinates, coordinate_check
 
 RESULTS = Path(__file__).parent / "results"

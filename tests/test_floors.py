@@ -30,8 +30,6 @@ FLOORS = {
     "torchmlp.figures": 7,
     "torchmlp.html_report": 8,
     "torchmlp.cli": 9,
-    # to be moved
-    "torchmlp.plots": 7,
 }
 # Floors side by side that know nothing of each other.
 APART = {frozenset(("torchmlp.nn", "torchmlp.data"))}
@@ -45,7 +43,7 @@ OWNERS = {
         "torchmlp.cli",
     },
     "lightning": set(),  # its classes are not pytorch_lightning's
-    "matplotlib": {"torchmlp.plots", "torchmlp.figures", "torchmlp.html_report"},
+    "matplotlib": {"torchmlp.figures", "torchmlp.html_report"},
 }
 # torch.nn.functional gives values here: an activation's, a loss's, the layer's for tensors that
 # know torch's operators only. Never a derivative.
@@ -226,7 +224,7 @@ def test_every_part_of_the_package_has_a_floor() -> None:
             "torchmlp.engine",
             "from importlib import import_module\nimport_module('torchmlp.cli')",
         ),
-        ("torchmlp.diagnosis.rules", "from torchmlp.plots import draw"),
+        ("torchmlp.diagnosis.rules", "from torchmlp.html_report import draw"),
         ("torchmlp.examples.origin", "from torchmlp.diagnosis import diagnose"),
         ("torchmlp.kernels.init", "import pytorch_lightning as pl"),
         ("torchmlp.stability.map", "from pytorch_lightning.callbacks import Callback"),
@@ -252,8 +250,8 @@ def test_checker_sees(module: str, source: str) -> None:
         ),
         ("torchmlp.lightning.classifier", "import pytorch_lightning, torchmlp.nn, torchmlp.data"),
         ("torchmlp.examples.origin", "from torchmlp.lightning import Classifier"),
-        ("torchmlp.plots.map", "import matplotlib.pyplot\nfrom torchmlp.stability import m"),
-        ("torchmlp.cli", "from torchmlp.plots import p\nimport pytorch_lightning"),
+        ("torchmlp.html_report.map", "import matplotlib.pyplot\nfrom torchmlp.stability import m"),
+        ("torchmlp.cli", "from torchmlp.html_report import p\nimport pytorch_lightning"),
         ("torchmlp.kernels.dense", "import torch, math\nfrom matplotlib_free import x"),
     ],
 )

@@ -122,6 +122,6 @@ def write(found: Any, folder: Path) -> None:
 def write_page(found: Any, folder: Path) -> None:
     """Write a report as a page."""
     from torchmlp._runtime.atomic_file import write_whole  # noqa: PLC0415
-    from torchmlp.plots import page  # noqa: PLC0415  matplotlib takes a second to import
+    from torchmlp.html_report import page  # noqa: PLC0415  matplotlib takes a second to import
 
     write_whole(folder / PAGE, page(found, f"diagnosis of {folder.name}"))

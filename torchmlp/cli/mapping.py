@@ -17,10 +17,10 @@ from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
 from torchmlp.cli.map import MapOptions
 from torchmlp.cli.report import say
+from torchmlp.figures.save import save
+from torchmlp.figures.stability.lr_curve import rate_figure
+from torchmlp.figures.stability.stability_map import map_figure
 from torchmlp.lightning.run_folder import LOGS
-from torchmlp.plots.rate_curve import rate_figure
-from torchmlp.plots.saved import save
-from torchmlp.plots.stability_map import map_figure
 from torchmlp.stability.executors import pool, ray
 from torchmlp.stability.executors.errors import EngineError
 from torchmlp.stability.lr_finder.finder import find_for

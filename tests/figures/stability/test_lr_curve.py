@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tests.plots.test_figures import data, words
-from torchmlp.plots.canvas import TICKS
-from torchmlp.plots.rate_curve import rate_figure
-from torchmlp.plots.theme import FONT, WIDTH
+from tests.figures.test_figures import data, words
+from torchmlp.figures.stability.lr_curve import rate_figure
+from torchmlp.figures.style.canvas import TICKS
+from torchmlp.figures.style.theme import FONT, WIDTH
 from torchmlp.stability.lr_finder.finder import RateRun, RateSearch
 
 RATES = tuple(float(rate) for rate in 10.0 ** np.arange(-4, 1))

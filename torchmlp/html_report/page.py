@@ -8,11 +8,12 @@ from torchmlp.diagnosis.record import Record, Trial, plain
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.plots.formats import NONE, html, short
-from torchmlp.plots.illustrations import illustrations
-from torchmlp.plots.losses import ends, unlike
-from torchmlp.plots.stylesheet import STYLESHEET
-from torchmlp.plots.svg import inline, settings
+from torchmlp.figures.diagnosis.captions import illustrations
+from torchmlp.figures.diagnosis.loss import ends, unlike
+from torchmlp.figures.style.rc import settings
+from torchmlp.figures.style.text import NONE, html, short
+from torchmlp.html_report.stylesheet import STYLESHEET
+from torchmlp.html_report.svg import inline
 
 FOOTER = (
     "<footer><p>The same diagnosis as JSON is in this file, in the element with the identifier "

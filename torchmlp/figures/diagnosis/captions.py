@@ -8,18 +8,18 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from torchmlp.diagnosis.record import Record, Trial
-from torchmlp.plots.formats import NONE, listed, numbered, percent, short
-from torchmlp.plots.gradients import flow_figure, gradient_flow
-from torchmlp.plots.histograms import has_histogram, share_in_range, z_figure
-from torchmlp.plots.layer_rows import (
+from torchmlp.figures.diagnosis.gradient_flow import flow_figure, gradient_flow
+from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
+from torchmlp.figures.diagnosis.layer_rows import (
     between_figure,
     blocked_figure,
     layer_label,
     over_steps,
     z_std_figure,
 )
-from torchmlp.plots.losses import POINTS, Series, loss_figure, loss_series
-from torchmlp.plots.scales import broken
+from torchmlp.figures.diagnosis.loss import POINTS, Series, loss_figure, loss_series
+from torchmlp.figures.style.axes import broken
+from torchmlp.figures.style.text import NONE, listed, numbered, percent, short
 
 HALF, NEAR = 0.5, 0.1
 

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tests.stability.made import RATES, cell, column, result
-from torchmlp.plots.saved import save
-from torchmlp.plots.stability_map import TONES, map_figure
+from torchmlp.figures.save import save
+from torchmlp.figures.stability.stability_map import TONES, map_figure
 from torchmlp.stability.map.cell import OUTCOMES, CellResult
 
 RESULTS = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torchmlp.plots.theme import DARK, LIGHT
+from torchmlp.figures.style.theme import DARK, LIGHT
 
 
 def _variables(colours: Mapping[str, str]) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from torchmlp.plots.formats import short
-from torchmlp.plots.theme import LIGHT
+from torchmlp.figures.style.text import short
+from torchmlp.figures.style.theme import LIGHT
 from torchmlp.stability.map.cell import CellResult
 from torchmlp.stability.summary.boundary import best_rate
 

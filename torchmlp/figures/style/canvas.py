@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from torchmlp.plots.formats import printable
-from torchmlp.plots.theme import FONT, LIGHT, WIDTH, Style
+from torchmlp.figures.style.text import printable
+from torchmlp.figures.style.theme import FONT, LIGHT, WIDTH, Style
 
 LEFT, RIGHT = 56.0, WIDTH - 8  # of a plot with a vertical axis
 TICKS = 18.0  # of the horizontal axis: from it to its numbers' baseline

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
-from torchmlp.plots.formats import distinct, short
-from torchmlp.plots.scales import Scale, drawable, set_grid
-from torchmlp.plots.theme import LIGHT, Style
+from torchmlp.figures.style.axes import Scale, drawable, set_grid
+from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
+from torchmlp.figures.style.text import distinct, short
+from torchmlp.figures.style.theme import LIGHT, Style
 from torchmlp.stability.lr_finder.finder import RateSearch
 
 SWEEP: Style = ("blue", "-", 1.8)

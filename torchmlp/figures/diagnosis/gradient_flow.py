@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from torchmlp.diagnosis.record import Record
-from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
-from torchmlp.plots.layer_rows import depth, over_steps
-from torchmlp.plots.scales import Scale, broken, drawable, set_grid, set_steps
-from torchmlp.plots.theme import LIGHT, WIDTH, Style
+from torchmlp.figures.diagnosis.layer_rows import depth, over_steps
+from torchmlp.figures.style.axes import Scale, broken, drawable, set_grid, set_steps
+from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
+from torchmlp.figures.style.theme import LIGHT, WIDTH, Style
 
 LOOKS: tuple[tuple[Style, str], ...] = (
     (("blue", "-", 1.8), "o"),

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from torchmlp.plots.formats import distinct
-from torchmlp.plots.theme import LIGHT
+from torchmlp.figures.style.text import distinct
+from torchmlp.figures.style.theme import LIGHT
 
 LARGEST = 1e30  # beyond it float32 nearly ends, and the axes' own arithmetic overflows
 WIDE = 100.0  # largest over smallest of what needs a logarithmic axis to be seen

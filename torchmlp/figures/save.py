@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from torchmlp._runtime.atomic_file import whole_file
-from torchmlp.plots.svg import settings
+from torchmlp.figures.style.rc import settings
 
 DPI = 150
 

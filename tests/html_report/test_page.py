@@ -15,7 +15,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from tests.plots.records import (
+from tests.figures.records import (
     HOSTILE,
     RUNS,
     bare_run,
@@ -29,9 +29,9 @@ from tests.plots.records import (
 )
 from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Targets, Trial
 from torchmlp.diagnosis.report.report import Report
-from torchmlp.plots import page
-from torchmlp.plots.formats import clipped, distinct, numbered, percent, printable, short
-from torchmlp.plots.theme import DARK, LIGHT
+from torchmlp.figures.style.text import clipped, distinct, numbered, percent, printable, short
+from torchmlp.figures.style.theme import DARK, LIGHT
+from torchmlp.html_report import page
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use"}
 
@@ -370,7 +370,7 @@ def test_matplotlib_waits_until_a_page_is_asked_for() -> None:
         "import sys, torchmlp\n"
         "from torchmlp.diagnosis import Report\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "from torchmlp.plots import page\n"
+        "from torchmlp.html_report import page\n"
         "from torchmlp.diagnosis.record import Design, Record\n"
         "page(Report([], [], Record(Design(), losses=[1.0, 2.0])), 'x')\n"
         "assert 'matplotlib' in sys.modules\n"

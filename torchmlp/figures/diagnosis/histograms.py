@@ -5,11 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from torchmlp.diagnosis.record import Layer, Record
-from torchmlp.plots.canvas import Canvas
-from torchmlp.plots.formats import NONE, percent, short
-from torchmlp.plots.layer_rows import LABEL, ROWS, TOP, layer_label, rows
-from torchmlp.plots.scales import drawable
-from torchmlp.plots.theme import LIGHT, WIDTH
+from torchmlp.figures.diagnosis.layer_rows import LABEL, ROWS, TOP, layer_label, rows
+from torchmlp.figures.style.axes import drawable
+from torchmlp.figures.style.canvas import Canvas
+from torchmlp.figures.style.text import NONE, percent, short
+from torchmlp.figures.style.theme import LIGHT, WIDTH
 
 BOX = (156.0, 324.0)  # a histogram's left and right edge
 

@@ -11,20 +11,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 
-from tests.plots.records import bell, broken_run, deep_run, falling, healthy_run, layer, sigmoid_run
+from tests.figures.records import (
+    bell,
+    broken_run,
+    deep_run,
+    falling,
+    healthy_run,
+    layer,
+    sigmoid_run,
+)
 from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Trial
-from torchmlp.plots.gradients import flow_figure
-from torchmlp.plots.histograms import has_histogram, share_in_range, z_figure
-from torchmlp.plots.layer_rows import (
+from torchmlp.figures.diagnosis.gradient_flow import flow_figure
+from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
+from torchmlp.figures.diagnosis.layer_rows import (
     ROWS,
     between_figure,
     blocked_figure,
     layer_label,
     z_std_figure,
 )
-from torchmlp.plots.losses import POINTS, binned, loss_figure, loss_series, unlike
-from torchmlp.plots.scales import Scale, broken, drawable
-from torchmlp.plots.theme import FONT, WIDTH
+from torchmlp.figures.diagnosis.loss import POINTS, binned, loss_figure, loss_series, unlike
+from torchmlp.figures.style.axes import Scale, broken, drawable
+from torchmlp.figures.style.theme import FONT, WIDTH
 
 FIGURES = {
     "loss": loss_figure,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.stability.made import cell, result
-from torchmlp.plots.best_rates import best_rate_figure, best_rates
-from torchmlp.plots.saved import save
+from torchmlp.figures.save import save
+from torchmlp.figures.stability.best_lrs import best_rate_figure, best_rates
 from torchmlp.stability.map.cell import CellResult
 
 WIDTHS = (64, 256, 1024)

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from torchmlp.diagnosis.record import Record, Trial
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped, ranked
-from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
-from torchmlp.plots.formats import NONE, printable
-from torchmlp.plots.scales import Scale, Values, broken, drawable, set_grid, set_steps
-from torchmlp.plots.theme import LIGHT, STYLES, Style
+from torchmlp.figures.style.axes import Scale, Values, broken, drawable, set_grid, set_steps
+from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
+from torchmlp.figures.style.text import NONE, printable
+from torchmlp.figures.style.theme import LIGHT, STYLES, Style
 
 POINTS = 60  # of a line after its first; the dashes of a longer one drown in its noise
 REMEDIES = len(STYLES) - 1  # lines beside the untouched run's, each with a dash of its own

@@ -3,28 +3,18 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
-from matplotlib import style
 from matplotlib.figure import Figure
 
-from torchmlp.plots.formats import html
-from torchmlp.plots.theme import NAMES
+from torchmlp.figures.style.rc import settings
+from torchmlp.figures.style.text import html
+from torchmlp.figures.style.theme import NAMES
 
 _DATES = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _COLOUR = re.compile("#[0-9a-f]{6}")
 _TARGET = re.compile(r"url\(#([^)]+)\)")
-_FONT = re.compile(r"(?:font|font-family):[^;]*(?:;|$)")
-
-
-@contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib's own defaults, with text left as text, for as long as this is entered."""
-    with style.context("default"), mpl.rc_context({"svg.fonttype": "none"}):
-        yield
 
 
 def inline(figure: Figure, name: str, description: str) -> str:

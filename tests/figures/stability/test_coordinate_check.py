@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from torchmlp.plots.coordinates import coordinates_figure
+from torchmlp.figures.stability.coordinate_check import coordinates_figure
 from torchmlp.stability.coordinate_check import Coordinates
 
 WIDTHS = [64, 128, 256, 512, 1024]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.plots.records import broken_run, deep_run, hostile_run, sigmoid_run
+from tests.figures.records import broken_run, deep_run, hostile_run, sigmoid_run
 from torchmlp.diagnosis.report.report import Report
-from torchmlp.plots import page
-from torchmlp.plots.theme import DARK, LIGHT
+from torchmlp.figures.style.theme import DARK, LIGHT
+from torchmlp.html_report import page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (

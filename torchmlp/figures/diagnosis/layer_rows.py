@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from torchmlp.diagnosis.record import LayerSample, Record
-from torchmlp.plots.canvas import Canvas
-from torchmlp.plots.formats import clipped, short
-from torchmlp.plots.scales import Scale, broken, drawable, set_steps
-from torchmlp.plots.theme import LIGHT
+from torchmlp.figures.style.axes import Scale, broken, drawable, set_steps
+from torchmlp.figures.style.canvas import Canvas
+from torchmlp.figures.style.text import clipped, short
+from torchmlp.figures.style.theme import LIGHT
 
 ROWS = 40  # layers shown; of more, the first and the last
 LETTERS = 10  # of a layer's name

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
-from torchmlp.plots.formats import short
-from torchmlp.plots.theme import LIGHT
+from torchmlp.figures.style.text import short
+from torchmlp.figures.style.theme import LIGHT
 from torchmlp.stability.map.cell import Cell, CellResult
 from torchmlp.stability.summary.boundary import Column, Frontier, columns, frontier
 from torchmlp.stability.summary.text_table import MARKS, mark

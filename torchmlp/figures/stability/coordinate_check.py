@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from torchmlp.plots.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
-from torchmlp.plots.formats import short
-from torchmlp.plots.gradients import LOOKS
-from torchmlp.plots.scales import Scale, broken, drawable, set_grid
-from torchmlp.plots.theme import LIGHT, WIDTH
+from torchmlp.figures.diagnosis.gradient_flow import LOOKS
+from torchmlp.figures.style.axes import Scale, broken, drawable, set_grid
+from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
+from torchmlp.figures.style.text import short
+from torchmlp.figures.style.theme import LIGHT, WIDTH
 from torchmlp.stability.coordinate_check import Coordinates
 
 GAP = 14.0  # between the panels of a row

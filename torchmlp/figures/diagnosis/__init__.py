@@ -1,0 +1,1 @@
+"""A diagnosis's figures and their captions."""

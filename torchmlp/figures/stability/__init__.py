@@ -1,0 +1,1 @@
+"""Figures of the map, of the learning-rate finder and of the coordinate check."""

@@ -1,0 +1,1 @@
+"""How figures look: theme, canvas, axes, numbers as text."""
