@@ -19,7 +19,7 @@ from runs import machine, rewrite
 from torchmlp import Population
 from torchmlp.data.batches.in_memory import Batches
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.data.targets import target_of
+from torchmlp.data.labels import target_of
 from torchmlp.figures.save import save
 from torchmlp.figures.stability.best_lrs import best_rate_figure, best_rates
 from torchmlp.stability.map.cell import Cell, CellResult

@@ -15,7 +15,7 @@ from runs import machine, rewrite
 
 from torchmlp import MLP
 from torchmlp.diagnosis.monitor import HealthMonitor
-from torchmlp.diagnosis.record import Design, Record
+from torchmlp.diagnosis.record.record import Design, Record
 from torchmlp.lightning.engine_adapter import FusedTraining
 
 CASES = (("784-256-10", 128), ("784-128-10", 32), ("64-32-10", 32), ("16-8-4", 8))

@@ -43,7 +43,7 @@ from torchmlp.data.images.registry import RawFile
 from torchmlp.diagnosis import Report
 from torchmlp.engine.steps import build as library
 from torchmlp.gradcheck.external.npz import read_sheet
-from torchmlp.lightning.callbacks.checkpoints import WholeCheckpointIO
+from torchmlp.lightning.checkpoints.files import WholeCheckpointIO
 from torchmlp.stability.map.cell import Cell, CellResult
 from torchmlp.stability.map.store import Results, ResultsError
 

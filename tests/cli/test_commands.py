@@ -13,7 +13,7 @@ from tests import ROOT
 from tests.cli.command_line import SMALL, Result, newest_run, run, start, wait_for
 from torchmlp.cli.arguments import SHORT_FLAGS
 from torchmlp.data import EmbeddedDataWarning, import_torchvision, read_embedded
-from torchmlp.lightning.callbacks.checkpoints import find_checkpoint
+from torchmlp.lightning.checkpoints.files import find_checkpoint
 
 ACCURACY = re.compile(r"^test accuracy (0\.\d{4}) on (.*)$", re.MULTILINE)
 

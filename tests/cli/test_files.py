@@ -13,7 +13,7 @@ from torch import nn
 from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp import MLP
 from torchmlp._runtime.sealed_file import load_sealed, save_sealed
-from torchmlp.lightning.callbacks.checkpoints import find_checkpoint
+from torchmlp.lightning.checkpoints.files import find_checkpoint
 
 TEST = ("--data.source", "embedded", "--trainer.enable_model_summary", "false")
 

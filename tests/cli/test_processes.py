@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.cli.command_line import SMALL, TRAIN, newest_run, run, start, wait_for
-from torchmlp.lightning.callbacks.checkpoints import INTERRUPTED
+from torchmlp.lightning.checkpoints.files import INTERRUPTED
 
 pytestmark = pytest.mark.slow
 

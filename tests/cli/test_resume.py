@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.cli.command_line import NO_SUMMARY, SMALL, newest_run, run
-from torchmlp.lightning.callbacks.checkpoints import find_checkpoint
+from torchmlp.lightning.checkpoints.files import find_checkpoint
 from torchmlp.lightning.engine_adapter import FusedTraining
 
 # Nothing random but the order of the batches, which is a function of seed and epoch.

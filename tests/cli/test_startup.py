@@ -15,8 +15,8 @@ from torchmlp.cli.early import check
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.lightning_cli import CommandLine, Parser
 from torchmlp.cli.settings import SECTIONS, known_options, known_settings
-from torchmlp.lightning.callbacks.checkpoints import SaveWhenInterrupted
 from torchmlp.lightning.callbacks.stopping import Stopping
+from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.lightning.datamodule import ImageDataModule
 

@@ -8,7 +8,7 @@ import torch
 from tests import ROOT
 from tests.cli.command_line import SMALL, newest_run, run
 from torchmlp.data import import_torchvision
-from torchmlp.lightning.callbacks.checkpoints import find_checkpoint
+from torchmlp.lightning.checkpoints.files import find_checkpoint
 
 E = ("--data.source", "embedded", "--max_epochs", "1")
 

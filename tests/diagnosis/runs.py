@@ -13,7 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp.diagnosis import Report, diagnose
-from torchmlp.diagnosis.run.run import Batch, Subject, read_batches
+from torchmlp.diagnosis.run.batches import read_batches
+from torchmlp.diagnosis.run.run import Batch, Subject
 
 Net = Callable[[], nn.Module]
 Optim = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import fields, replace
 
-from torchmlp.diagnosis.record import (
+from torchmlp.diagnosis.record.record import (
     Design,
     Inputs,
     Layer,

@@ -20,7 +20,7 @@ from tests.figures.records import (
     layer,
     sigmoid_run,
 )
-from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Trial
+from torchmlp.diagnosis.record.record import Design, LayerSample, Record, Sample, Trial
 from torchmlp.figures.diagnosis.gradient_flow import flow_figure
 from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
 from torchmlp.figures.diagnosis.layer_rows import (

@@ -27,7 +27,7 @@ from tests.figures.records import (
     random_run,
     sigmoid_run,
 )
-from torchmlp.diagnosis.record import Design, LayerSample, Record, Sample, Targets, Trial
+from torchmlp.diagnosis.record.record import Design, LayerSample, Record, Sample, Targets, Trial
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.figures.style.text import clipped, distinct, numbered, percent, printable, short
 from torchmlp.figures.style.theme import DARK, LIGHT
@@ -371,7 +371,7 @@ def test_matplotlib_waits_until_a_page_is_asked_for() -> None:
         "from torchmlp.diagnosis import Report\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from torchmlp.html_report import page\n"
-        "from torchmlp.diagnosis.record import Design, Record\n"
+        "from torchmlp.diagnosis.record.record import Design, Record\n"
         "page(Report([], [], Record(Design(), losses=[1.0, 2.0])), 'x')\n"
         "assert 'matplotlib' in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -19,7 +19,7 @@ from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     StopWhenNotFinite,
 )
 from torchmlp.lightning.datamodule import ImageDataModule, TrainingBatches
-from torchmlp.lightning.engine_adapter import why_autograd
+from torchmlp.lightning.eligibility import why_autograd
 from torchmlp.lightning.fast_loop import _WhenCut
 
 pytestmark = [

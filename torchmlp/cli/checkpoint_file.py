@@ -8,7 +8,7 @@ from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
 from torchmlp.cli.arguments import configurations_in, names_in
 from torchmlp.cli.configuration import read_configuration
 from torchmlp.cli.errors import UsageError, reason
-from torchmlp.lightning.callbacks.checkpoints import as_checkpoint, newest_whole
+from torchmlp.lightning.checkpoints.files import as_checkpoint, newest_whole
 from torchmlp.nn.state_dicts import chain_of
 
 WHO = "--ckpt_path: expected a checkpoint"

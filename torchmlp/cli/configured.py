@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from torchmlp.data import Batches
+from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.lightning_adapter import subject_of
-from torchmlp.diagnosis.run.run import Subject, read_batches
+from torchmlp.diagnosis.run.run import Subject
 from torchmlp.lightning.datamodule import ImageDataModule
 from torchmlp.stability.map.cell import Cell
 from torchmlp.stability.map.config import LEFT_OUT, Recipe

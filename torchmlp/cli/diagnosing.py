@@ -16,7 +16,7 @@ from torchmlp.cli.report import say
 from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import diagnose_subject
 from torchmlp.diagnosis.measure.nonfinite import locate
-from torchmlp.diagnosis.record import NotFinite
+from torchmlp.diagnosis.record.record import NotFinite
 from torchmlp.diagnosis.run.run import Subject
 from torchmlp.lightning.classifier import Classifier
 

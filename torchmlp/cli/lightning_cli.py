@@ -24,18 +24,16 @@ from torchmlp.cli.instead import Instead
 from torchmlp.cli.processes import Processes
 from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
 from torchmlp.diagnosis.monitor import HealthMonitor
-from torchmlp.lightning.callbacks.checkpoints import (
-    SaveWhenInterrupted,
-    WholeCheckpointIO,
-    best_and_last,
-)
 from torchmlp.lightning.callbacks.progress import progress
-from torchmlp.lightning.callbacks.run_state import RunState
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     NonFiniteLossError,
     StopWhenNotFinite,
 )
+from torchmlp.lightning.checkpoints.best_and_last import best_and_last
+from torchmlp.lightning.checkpoints.files import WholeCheckpointIO
+from torchmlp.lightning.checkpoints.run_state import RunState
+from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.lightning.datamodule import ImageDataModule
 from torchmlp.lightning.run_folder import loggers_for, new_run_folder, write_summary

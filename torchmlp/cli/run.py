@@ -19,8 +19,9 @@ from torchmlp.cli.instead import Instead
 from torchmlp.cli.lightning_cli import CommandLine
 from torchmlp.cli.processes import LostProcessError
 from torchmlp.data import DataError
-from torchmlp.lightning.callbacks.checkpoints import SaveWhenInterrupted, find_checkpoint
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
+from torchmlp.lightning.checkpoints.files import find_checkpoint
+from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.run_folder import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair

@@ -8,10 +8,9 @@ from torchmlp.data.images.dataset import Images
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.data.images.load import load_images, prepare_images
 from torchmlp.data.labels import check_labels
-from torchmlp.data.pixels import scale_pixels
-from torchmlp.data.shards.shards import write_shards
-from torchmlp.data.shift import shift_images
+from torchmlp.data.shards.writer import write_shards
 from torchmlp.data.split import split_validation
+from torchmlp.data.transforms import scale_pixels, shift_images
 
 __all__ = [
     "Batches",

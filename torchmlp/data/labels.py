@@ -1,6 +1,7 @@
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 
 def check_labels(labels: Shaped[Tensor, " n"], num_classes: int) -> None:
@@ -22,3 +23,8 @@ def check_labels(labels: Shaped[Tensor, " n"], num_classes: int) -> None:
             f"labels: label {int(labels[index])} at index {index} is outside the classes "
             f"0..{num_classes - 1} (num_classes={num_classes})"
         )
+
+
+def target_of(labels: Tensor, loss: str, classes: int, dtype: torch.dtype) -> Tensor:
+    """The labels themselves for cross_entropy; one-hot rows, (batch, classes), for mse and bce."""
+    return labels if loss == "cross_entropy" else one_hot(labels, classes).to(dtype)

@@ -1,7 +1,7 @@
 from jaxtyping import Int64
 from torch import Tensor
 
-from torchmlp.data.batches.permutation import permutation
+from torchmlp.data.permutation import permutation
 
 
 def split_validation(

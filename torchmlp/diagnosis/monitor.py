@@ -15,22 +15,19 @@ from torch import Tensor
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.atomic_file import write_whole
 from torchmlp._runtime.sealed_file import save_sealed
-from torchmlp.diagnosis.diagnose import begin, score_of
+from torchmlp.diagnosis.diagnose import begin
 from torchmlp.diagnosis.measure.history import Clock, Losses, keep, sample_buffers
 from torchmlp.diagnosis.measure.layer_statistics import sample_layers
 from torchmlp.diagnosis.measure.nonfinite import locate
-from torchmlp.diagnosis.record import NotFinite, Record
+from torchmlp.diagnosis.measure.start import score_of
+from torchmlp.diagnosis.record.record import NotFinite, Record
 from torchmlp.diagnosis.report.report import Report
+from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.lightning_adapter import subject_of
-from torchmlp.diagnosis.run.run import (
-    Batch,
-    CannotDiagnoseError,
-    Subject,
-    left_alone,
-    random_state_kept,
-    read_batches,
-)
-from torchmlp.diagnosis.trace.trace import Trace, places
+from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, Subject
+from torchmlp.diagnosis.run.snapshot import left_alone, random_state_kept
+from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.trace import Trace
 from torchmlp.engine import Engine
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError, of_loss
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from torchmlp.diagnosis.record import Record, Trial, plain
+from torchmlp.diagnosis.record.record import Record, Trial, plain
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped
 from torchmlp.diagnosis.rules.causes import Finding

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torchmlp._compat.lightning import pl
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
-from torchmlp.data.targets import target_of
+from torchmlp.data.labels import target_of
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
-from torchmlp.lightning.callbacks.run_state import RunState
-from torchmlp.lightning.engine_adapter import FusedTraining, why_autograd
+from torchmlp.lightning.checkpoints.run_state import RunState
+from torchmlp.lightning.eligibility import why_autograd
+from torchmlp.lightning.engine_adapter import FusedTraining
 from torchmlp.lightning.fast_loop import BatchesAhead
 from torchmlp.lightning.running_means import RunningMeans
 from torchmlp.lightning.schedules import OneCycle, for_lightning

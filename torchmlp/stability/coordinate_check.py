@@ -19,7 +19,7 @@ from torch import Tensor, nn, optim
 
 from torchmlp.data import scale_pixels
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.data.targets import target_of
+from torchmlp.data.labels import target_of
 from torchmlp.engine import Engine
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, run

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from torchmlp.data import Batches, DataError, StreamingBatches, write_shards
-from torchmlp.data.shards.shards import ShardFiles, StoredArray
+from torchmlp.data.shards.format import StoredArray
+from torchmlp.data.shards.reader import ShardFiles
 
 INPUTS = np.random.default_rng(0).integers(0, 256, (103, 2, 3), dtype=np.uint8)
 INDICES = np.arange(103)

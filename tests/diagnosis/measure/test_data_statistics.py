@@ -15,7 +15,7 @@ from torchmlp.diagnosis.measure.data_statistics import (
     measure_targets,
     sorted_share,
 )
-from torchmlp.diagnosis.record import Targets
+from torchmlp.diagnosis.record.record import Targets
 from torchmlp.diagnosis.run.run import Batch
 
 

@@ -18,8 +18,9 @@ from torchmlp.diagnosis.measure.layer_statistics import (
     slope_of,
     spread,
 )
-from torchmlp.diagnosis.record import Layer, LayerSample
-from torchmlp.diagnosis.trace.trace import Place, Trace, places
+from torchmlp.diagnosis.record.record import Layer, LayerSample
+from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3

@@ -24,7 +24,7 @@ from tests.diagnosis.runs import (
     with_targets,
 )
 from torchmlp.diagnosis.measure.nonfinite import is_finite, locate
-from torchmlp.diagnosis.record import NotFinite
+from torchmlp.diagnosis.record.record import NotFinite
 from torchmlp.diagnosis.run.run import Subject
 
 

@@ -23,8 +23,9 @@ from torchmlp.diagnosis.measure.output_layer import (
     output_range,
     read_head,
 )
-from torchmlp.diagnosis.record import Design
-from torchmlp.diagnosis.trace.trace import Trace, places
+from torchmlp.diagnosis.record.record import Design
+from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 0, 1, 2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchmlp.diagnosis.measure.scoring import Scoring, class_labels, scoring_of
-from torchmlp.diagnosis.record import Design, Targets
+from torchmlp.diagnosis.record.record import Design, Targets
 
 CLASSES, NUMBERS = Scoring("classes"), Scoring("numbers")
 

@@ -40,12 +40,13 @@ from tests.diagnosis.test_diagnose import Functional, batch_norm, differences, s
 from torchmlp import MLP
 from torchmlp.diagnosis.measure.data_statistics import gathered
 from torchmlp.diagnosis.measure.scoring import scoring_of
-from torchmlp.diagnosis.record import Trial
+from torchmlp.diagnosis.record.record import Trial
 from torchmlp.diagnosis.remedies import batched_trials as together
 from torchmlp.diagnosis.remedies import search
 from torchmlp.diagnosis.remedies.catalogue import Change
 from torchmlp.diagnosis.remedies.trial import attempt
-from torchmlp.diagnosis.run.run import Batch, Start, StepSubject, Subject
+from torchmlp.diagnosis.run.run import Batch, StepSubject, Subject
+from torchmlp.diagnosis.run.snapshot import Start
 
 CHANGES = [
     Change("none", ("a cause",)),

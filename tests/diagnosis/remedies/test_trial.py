@@ -38,10 +38,12 @@ from torchmlp import MLP
 from torchmlp.diagnosis.diagnose import measure
 from torchmlp.diagnosis.measure.data_statistics import gathered
 from torchmlp.diagnosis.measure.scoring import scoring_of
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change
-from torchmlp.diagnosis.remedies.trial import attempt, stable_loss
-from torchmlp.diagnosis.run.run import Batch, Start, Subject
+from torchmlp.diagnosis.remedies.modified_run import stable_loss
+from torchmlp.diagnosis.remedies.trial import attempt
+from torchmlp.diagnosis.run.run import Batch, Subject
+from torchmlp.diagnosis.run.snapshot import Start
 
 STEPS = 25
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.diagnosis.rules.test_rules import healthy
-from torchmlp.diagnosis.record import NotFinite, Record, Trial
-from torchmlp.diagnosis.rules import suspects
+from torchmlp.diagnosis.record.record import NotFinite, Record, Trial
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,
     has_helped,
@@ -15,6 +14,7 @@ from torchmlp.diagnosis.rules.attribution import (
     ranked,
     untouched_score,
 )
+from torchmlp.diagnosis.rules.evaluate import suspects
 
 
 def failing(*trials: tuple[str, float]) -> Record:

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from tests.diagnosis.runs import Case, cases
-from torchmlp.diagnosis.record import (
+from torchmlp.diagnosis.record.record import (
     Design,
     Inputs,
     Layer,
@@ -18,8 +18,8 @@ from torchmlp.diagnosis.record import (
     Targets,
     Trial,
 )
-from torchmlp.diagnosis.rules import RULES, suspects
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
+from torchmlp.diagnosis.rules.evaluate import RULES, suspects
 
 CASES = {str(case): case for case in cases() if not case.variant}
 

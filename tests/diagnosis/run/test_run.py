@@ -11,15 +11,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.diagnosis.runs import GOOD, blobs, in_batches, net
 from tests.diagnosis.test_diagnose import BEGUN, differences, state_of
-from torchmlp.diagnosis.run.run import (
-    Batch,
-    CannotDiagnoseError,
-    Start,
-    StepSubject,
-    Subject,
-    left_alone,
-    read_batches,
-)
+from torchmlp.diagnosis.run.batches import read_batches
+from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, StepSubject, Subject
+from torchmlp.diagnosis.run.snapshot import Start, left_alone
 from torchmlp.diagnosis.trace.trace import Trace
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from tests.diagnosis.runs import Bent, Tanh, by_hand, net
 from torchmlp import MLP
-from torchmlp.diagnosis.trace.trace import Place, Trace, places
+from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 

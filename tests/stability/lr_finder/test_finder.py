@@ -13,7 +13,8 @@ from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp import MLP, Population
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.diagnosis.run.run import Subject, read_batches
+from torchmlp.diagnosis.run.batches import read_batches
+from torchmlp.diagnosis.run.run import Subject
 from torchmlp.examples.origin import Origin
 from torchmlp.stability.lr_finder.finder import RateSearch, _left, find_for, find_learning_rate
 from torchmlp.stability.lr_finder.search import RateSteps

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.data.batches.distributed import Share
-from torchmlp.data.batches.permutation import permutation
+from torchmlp.data.permutation import permutation
 
 _NUMPY_DTYPES = {torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64}
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from torchmlp.data.batches.distributed import Share, check_count
-from torchmlp.data.batches.permutation import permutation
-from torchmlp.data.shards.shards import ShardFiles, ShardReader, check_alike, open_shard
+from torchmlp.data.permutation import permutation
+from torchmlp.data.shards.reader import ShardFiles, ShardReader, check_alike, open_shard
 
 
 class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):

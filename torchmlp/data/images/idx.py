@@ -6,7 +6,7 @@ from torch import Tensor
 from torchmlp._compat.torchvision_repair import import_torchvision
 from torchmlp.data.images.dataset import Images
 from torchmlp.data.images.registry import CLASSES, TITLES, archives
-from torchmlp.data.shards.shards import idx_array
+from torchmlp.data.shards.format import idx_array
 
 
 def read_full(dataset: str, root: Path) -> Images:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.diagnosis.measure.scoring import class_labels
-from torchmlp.diagnosis.record import Inputs, Targets
+from torchmlp.diagnosis.record.record import Inputs, Targets
 from torchmlp.diagnosis.run.run import Batch
 
 AT_MOST = 2000  # samples the probes look at

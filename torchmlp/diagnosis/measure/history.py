@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from torchmlp.diagnosis.measure.layer_statistics import BLOCKED, SLOPES, between, rms
-from torchmlp.diagnosis.record import LayerSample, Record, Sample
+from torchmlp.diagnosis.record.record import LayerSample, Record, Sample
 from torchmlp.engine.state.workspace import LayerBuffers
 from torchmlp.kernels.activations import ACTIVATIONS
 

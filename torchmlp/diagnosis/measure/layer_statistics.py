@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from torchmlp.diagnosis.record import Layer, LayerSample
-from torchmlp.diagnosis.trace.trace import NORMS, Place
+from torchmlp.diagnosis.record.record import Layer, LayerSample
+from torchmlp.diagnosis.trace.layers import Place
+from torchmlp.diagnosis.trace.op_names import NORMS
 
 BLOCKED = 0.01  # of φ's largest slope: below it a unit passes practically no gradient
 LINEAR = 0.1

@@ -7,9 +7,10 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from torchmlp.diagnosis.record import NotFinite
+from torchmlp.diagnosis.record.record import NotFinite
 from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
-from torchmlp.diagnosis.trace.trace import Call, Place, Trace, places
+from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.trace import Call, Trace
 
 NEEDS_POSITIVE = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "__pow__"}
 GROWING = {"exp", "exp2", "expm1", "sinh", "cosh"}

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.diagnosis.record import Design
-from torchmlp.diagnosis.thresholds import GRADIENT_ERROR
-from torchmlp.diagnosis.trace.trace import ACTIVATIONS, LOSSES, Call, Place
+from torchmlp.diagnosis.record.record import Design
+from torchmlp.diagnosis.record.thresholds import GRADIENT_ERROR
+from torchmlp.diagnosis.trace.layers import Place
+from torchmlp.diagnosis.trace.op_names import ACTIVATIONS, LOSSES
+from torchmlp.diagnosis.trace.trace import Call
 
 SHAPING = {*ACTIVATIONS, "softmax", "log_softmax", "softmin", "log", "logsumexp"}
 DIVISIONS = {"div", "__truediv__", "true_divide", "__rtruediv__", "__rdiv__"}

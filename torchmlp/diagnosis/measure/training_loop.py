@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 
 from torchmlp.diagnosis.measure.layer_statistics import sample_layers
 from torchmlp.diagnosis.measure.nonfinite import locate
-from torchmlp.diagnosis.record import Record, Sample
+from torchmlp.diagnosis.record.record import Record, Sample
 from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
-from torchmlp.diagnosis.trace.trace import Trace, places
+from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.trace import Trace
 
 AGAIN = 20  # steps after which the same batch is looked at again
 EVALUATED = 1000  # samples a score is taken on

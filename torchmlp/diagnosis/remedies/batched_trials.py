@@ -10,12 +10,14 @@ from torch import Tensor
 
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.autograd.network import network_loss
-from torchmlp.data.pixels import scale_pixels
+from torchmlp.data.transforms import scale_pixels
 from torchmlp.diagnosis.measure.scoring import Scoring
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change
-from torchmlp.diagnosis.remedies.trial import NO_CHANGE, Changed, attempt, steps_of, trial_of
-from torchmlp.diagnosis.run.run import Batch, Start, StepSubject, Subject
+from torchmlp.diagnosis.remedies.modified_run import NO_CHANGE, Changed
+from torchmlp.diagnosis.remedies.trial import attempt, steps_of, trial_of
+from torchmlp.diagnosis.run.run import Batch, StepSubject, Subject
+from torchmlp.diagnosis.run.snapshot import Start
 from torchmlp.engine.population import Population
 from torchmlp.engine.state.structure import is_fusible
 from torchmlp.kernels.losses import LOSSES

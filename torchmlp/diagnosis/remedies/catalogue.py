@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from torchmlp.diagnosis.record import Record
+from torchmlp.diagnosis.record.record import Record
 from torchmlp.diagnosis.rules.causes import Finding
 
 HIGH_MOMENTUM = 0.95

@@ -4,17 +4,17 @@ import math
 from dataclasses import replace
 
 from torchmlp.diagnosis.measure.data_statistics import gathered
-from torchmlp.diagnosis.measure.scoring import scoring_of
+from torchmlp.diagnosis.measure.scoring import is_well, scoring_of
 from torchmlp.diagnosis.measure.training_loop import EVALUATED
-from torchmlp.diagnosis.measure.wellness import is_well
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.batched_trials import attempt_all
 from torchmlp.diagnosis.remedies.catalogue import Change, changes, further, together, unasked
 from torchmlp.diagnosis.remedies.trial import LONGEST, WORK_OF_ALL, trial_steps, work_of_a_step
-from torchmlp.diagnosis.rules import suspects
 from torchmlp.diagnosis.rules.attribution import DYNAMICS, UNTOUCHED
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.run.run import Start, Subject
+from torchmlp.diagnosis.rules.evaluate import suspects
+from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.snapshot import Start
 
 GOOD = 0.97  # a score that no further change need improve
 LEAST_GAIN = 0.02

@@ -5,8 +5,8 @@ import math
 import textwrap
 from dataclasses import asdict, dataclass
 
-from torchmlp.diagnosis.measure.wellness import is_well
-from torchmlp.diagnosis.record import Record, Trial, plain
+from torchmlp.diagnosis.measure.scoring import is_well
+from torchmlp.diagnosis.record.record import Record, Trial, plain
 from torchmlp.diagnosis.report.schema import NAME as NAME_OF_FORM
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,

@@ -4,7 +4,7 @@ import re
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding
 
 NAME = "torchmlp.diagnosis/1"

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torchmlp.diagnosis.measure.wellness import is_well
-from torchmlp.diagnosis.record import Record, Trial
-from torchmlp.diagnosis.rules import suspects
+from torchmlp.diagnosis.measure.scoring import is_well
+from torchmlp.diagnosis.record.record import Record, Trial
+from torchmlp.diagnosis.record.thresholds import CONFIRMED, HELPED
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
-from torchmlp.diagnosis.thresholds import CONFIRMED, HELPED
+from torchmlp.diagnosis.rules.evaluate import suspects
 
 UNTOUCHED = "untouched"
 DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not before it

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 from torchmlp.diagnosis.measure.data_statistics import CLASS_LOSSES
 from torchmlp.diagnosis.measure.output_layer import output_range
-from torchmlp.diagnosis.record import Record
-from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.thresholds import (
+from torchmlp.diagnosis.record.record import Record
+from torchmlp.diagnosis.record.thresholds import (
     INPUT_LARGE,
     INPUT_SCALES,
     INPUT_SMALL,
@@ -19,6 +18,7 @@ from torchmlp.diagnosis.thresholds import (
     SORTED,
     TARGET_LARGE,
 )
+from torchmlp.diagnosis.rules.causes import Finding
 
 
 def input_non_finite(record: Record) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from torchmlp.diagnosis.record import NotFinite, Record
+from torchmlp.diagnosis.record.record import NotFinite, Record
 from torchmlp.diagnosis.rules.causes import Finding
 from torchmlp.diagnosis.rules.output import CASES, LOSS_NAMES
 

@@ -4,10 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record
+from torchmlp.diagnosis.record.thresholds import LATE_HIGH, LATE_RISE, RISES, SPIKE
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.rules.init import dead_units, saturation
-from torchmlp.diagnosis.thresholds import LATE_HIGH, LATE_RISE, RISES, SLOW, SPIKE
 
 EARLY = 0.1  # of the run; a least loss before it is no learning that was lost
 SMOOTHED = 20  # windows that a run's losses are averaged over
@@ -134,62 +133,6 @@ def _windows(values: Sequence[float]) -> list[float]:
     ]
 
 
-def learning_rate_too_low(record: Record) -> Iterator[Finding]:
-    """Beside the run, one with a larger rate gets far."""
-    yield from _of_trials(record, "learning-rate-too-low")
-
-
-def too_few_steps(record: Record) -> Iterator[Finding]:
-    """Beside the run, a longer one gets far."""
-    yield from _of_trials(record, "too-few-steps")
-
-
-def _of_trials(record: Record, cause: str) -> Iterator[Finding]:
-    tried = [t for t in record.trials if cause in t.causes and math.isfinite(t.score)]
-    if not tried or record.score is None or record.not_finite:
-        return
-    best = max(tried, key=lambda trial: trial.score)
-    if next(saturation(record), None) or next(dead_units(record), None):
-        return
-    floor = record.targets.chance if record.targets else 0.0
-    if record.score - floor > SLOW * (best.score - floor):
-        return
-    losses = record.losses
-    fall = 1 - losses[-1] / losses[0] if losses[0] else 0.0
-    yield Finding(
-        cause,
-        None,
-        "rate" if cause == "learning-rate-too-low" else "loss",
-        len(losses) - 1,
-        {
-            "rate": record.design.rate,
-            "steps": float(len(losses)),
-            "fall of the loss": fall,
-            "score": record.score,
-            "score of the trial": best.score,
-        },
-        _why_slow(record, best, cause, fall),
-        _longer(best) if cause == "too-few-steps" else f"Raise the rate: {best.name}.",
-    )
-
-
-def _why_slow(record: Record, best: Trial, cause: str, fall: float) -> str:
-    scores = f"{record.score:.2f}, and {best.name} {best.score:.2f}"
-    if cause == "learning-rate-too-low":
-        return (
-            f"In {len(record.losses)} steps of rate {record.design.rate:.3g} the loss has fallen "
-            f"by {100 * fall:.0f} %; the run scores {scores}."
-        )
-    return (
-        f"The run ends after {len(record.losses)} steps while it is still learning: it scores "
-        f"{scores}."
-    )
-
-
-def _longer(best: Trial) -> str:
-    return f"Train longer: {best.steps} steps, or until the loss stops falling."
-
-
 def _rate(record: Record, factor: float) -> float:
     return record.design.rate * factor
 
@@ -198,6 +141,4 @@ RULES = (
     learning_rate_too_high,
     late_divergence,
     oscillation,
-    learning_rate_too_low,
-    too_few_steps,
 )

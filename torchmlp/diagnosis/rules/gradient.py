@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from torchmlp.diagnosis.record import Record
+from torchmlp.diagnosis.record.record import Record
+from torchmlp.diagnosis.record.thresholds import GRADIENT_ERROR, UNDERFLOW
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.thresholds import GRADIENT_ERROR, UNDERFLOW
 
 
 def reported_loss_differs(record: Record) -> Iterator[Finding]:

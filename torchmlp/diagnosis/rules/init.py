@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 
 from torchmlp.diagnosis.measure.layer_statistics import SQUASHING
-from torchmlp.diagnosis.record import Layer, LayerSample, Record
-from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.thresholds import (
+from torchmlp.diagnosis.record.record import Layer, LayerSample, Record
+from torchmlp.diagnosis.record.thresholds import (
     DEAD,
     EXPLODING,
     GAIN_LARGE,
@@ -18,6 +17,7 @@ from torchmlp.diagnosis.thresholds import (
     SATURATED,
     VANISHING,
 )
+from torchmlp.diagnosis.rules.causes import Finding
 
 RECTIFYING = {"relu", "relu6", "hardtanh", "hardswish", "threshold", "hardsigmoid"}
 

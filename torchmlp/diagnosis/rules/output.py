@@ -2,7 +2,7 @@
 
 import math
 
-from torchmlp.diagnosis.record import Record
+from torchmlp.diagnosis.record.record import Record
 
 PROBABILITIES = ("softmax", "sigmoid", "hardsigmoid")
 SQUEEZING = (

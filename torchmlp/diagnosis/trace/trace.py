@@ -15,62 +15,15 @@ from torch.overrides import TorchFunctionMode
 
 from torchmlp.autograd.dense import dense
 from torchmlp.autograd.loss import mean_loss
+from torchmlp.diagnosis.trace.op_names import (
+    ACTIVATIONS,
+    ALIASES,
+    LOSSES,
+    TORCHS_NAMES,
+    WITH_WEIGHTS,
+)
 from torchmlp.kernels.activations import activate
 
-WITH_WEIGHTS = {
-    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "addmv"),
-    *("baddbmm", "einsum", "mv", "dot", "tensordot"),
-    *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)),
-    *("lstm", "gru", "rnn_tanh", "rnn_relu"),
-}
-RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-# Elementwise and with a bend; spelt as torch's functions, methods and in-place forms are.
-ACTIVATIONS = {
-    *("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus", "silu", "gelu", "mish"),
-    *("hardtanh", "relu6", "hardswish", "hardsigmoid", "softsign", "logsigmoid", "celu", "prelu"),
-    *("rrelu", "threshold", "tanhshrink", "softshrink", "hardshrink"),
-}
-ALIASES = {"log_sigmoid": "logsigmoid", "special_expit": "sigmoid", "gelu_tanh": "gelu"}
-NORMS = {
-    "batch_norm",
-    "layer_norm",
-    "group_norm",
-    "instance_norm",
-    "rms_norm",
-    "local_response_norm",
-}
-# What an activation may be written out with.
-BENDS = {
-    *(
-        "exp",
-        "clamp",
-        "clamp_min",
-        "clamp_max",
-        "clip",
-        "where",
-        "maximum",
-        "minimum",
-        "max",
-        "abs",
-    ),
-    *("min", "pow", "square", "sqrt", "rsqrt", "log", "log1p", "expm1", "reciprocal", "sin", "cos"),
-    *("logaddexp", "sign", "heaviside", "erf", "sinh", "cosh", "atan", "arctan", "masked_fill"),
-    *("__pow__", "__rpow__", "__rtruediv__", "__rdiv__", "floor", "round", "exp2", "amax"),
-}
-LOSSES = {
-    *("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
-    *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss"),
-    *("gaussian_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss"),
-    *("multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss"),
-    *("cosine_embedding_loss", "triplet_margin_loss", "ctc_loss"),
-}
-# This package's names for losses, and torch's.
-TORCHS_NAMES = {
-    "cross_entropy": "cross_entropy",
-    "mse": "mse_loss",
-    "bce": "binary_cross_entropy_with_logits",
-}
-ADDITIONS = {"add", "__add__", "__radd__", "sub", "__sub__"}
 # Answered with a number or a shape, or nothing: no step of the calculation.
 _NO_VALUE = {"__get__", "__set__", "size", "dim", "numel", "stride", "item", "tolist", "backward"}
 
@@ -225,78 +178,3 @@ def _not_in_place(func: Any, name: str, args: Any, kwargs: Any) -> Any:
     if len(args) > 1 and args[-1] is True:
         args = (*args[:-1], False)
     return func, args, kwargs
-
-
-@dataclass
-class Place:
-    """A layer in a pass: its call, and the calls up to the next layer's.
-
-    Attributes:
-        call: the multiplication.
-        after: what follows it, up to the next layer.
-        activation: the call that bends it; None if nothing does, or it is written out.
-        is_bent: whether there is a nonlinearity after it at all.
-    """
-
-    call: Call
-    after: list[Call]
-    activation: Call | None
-    is_bent: bool
-
-    @property
-    def last_linear(self) -> Call:
-        """The call whose output is z: the layer's, or that which adds its bias by hand."""
-        call = self.call
-        for after in self.after:
-            if after.name not in ADDITIONS or after.output.shape != call.output.shape:
-                break
-            call = after
-        return call
-
-    @property
-    def x(self) -> Tensor:
-        """What is multiplied by the weight."""
-        return self.call.args[1 if self.call.name in ("addmm", "addmv", "baddbmm") else 0]
-
-    @property
-    def z(self) -> Tensor:
-        """The pre-activation: what the activation reads, after a normalisation if there is one."""
-        return self.activation.args[0] if self.activation else self.last_linear.output
-
-    @property
-    def a(self) -> Tensor:
-        """The activation: what it returns, or what a written-out one ends with."""
-        if self.activation:
-            return self.activation.output
-        if self.is_bent:
-            same = [c.output for c in self.after if c.output.shape == self.call.output.shape]
-            return same[-1] if same else self.call.output
-        return self.last_linear.output
-
-    @property
-    def name(self) -> str:
-        """The activation's name, "own" for a written-out one."""
-        if self.activation:
-            return self.activation.name
-        return "own" if self.is_bent else "identity"
-
-
-def places(calls: list[Call]) -> list[Place]:
-    """The layers of a pass, in the order they are computed.
-
-    The last one has what follows it in the model: the output's function stands in `after`.
-    """
-    starts = [k for k, call in enumerate(calls) if call.weight and call.phase == "model"]
-    found: list[Place] = []
-    if not starts:
-        return found
-    model = [call for call in calls if call.phase == "model"]
-    for start, end in zip(starts, [*starts[1:], len(model)], strict=True):
-        after = calls[start + 1 : end]
-        bending = [c for c in after if c.name in ACTIVATIONS and c.args]
-        recurrent = calls[start].name in RECURRENT
-        written = any(c.name in BENDS for c in after) or recurrent
-        found.append(
-            Place(calls[start], after, bending[0] if bending else None, bool(bending) or written)
-        )
-    return found

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.figures.diagnosis.gradient_flow import flow_figure, gradient_flow
 from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
 from torchmlp.figures.diagnosis.layer_rows import (

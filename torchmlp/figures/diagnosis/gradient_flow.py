@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from torchmlp.diagnosis.record import Record
+from torchmlp.diagnosis.record.record import Record
 from torchmlp.figures.diagnosis.layer_rows import depth, over_steps
 from torchmlp.figures.style.axes import Scale, broken, drawable, set_grid, set_steps
 from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from torchmlp.diagnosis.record import Layer, Record
+from torchmlp.diagnosis.record.record import Layer, Record
 from torchmlp.figures.diagnosis.layer_rows import LABEL, ROWS, TOP, layer_label, rows
 from torchmlp.figures.style.axes import drawable
 from torchmlp.figures.style.canvas import Canvas

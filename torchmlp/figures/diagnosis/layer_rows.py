@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
-from torchmlp.diagnosis.record import LayerSample, Record
+from torchmlp.diagnosis.record.record import LayerSample, Record
 from torchmlp.figures.style.axes import Scale, broken, drawable, set_steps
 from torchmlp.figures.style.canvas import Canvas
 from torchmlp.figures.style.text import clipped, short

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from torchmlp.diagnosis.record import Record, Trial
+from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped, ranked
 from torchmlp.figures.style.axes import Scale, Values, broken, drawable, set_grid, set_steps
 from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas

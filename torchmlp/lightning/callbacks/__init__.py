@@ -1,1 +1,1 @@
-"""Callbacks of a run: checkpoints, stopping, resuming, progress, non-finite losses."""
+"""Callbacks of a run: stopping, progress, non-finite losses."""

@@ -9,14 +9,10 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from torchmlp.diagnosis.record import plain
-from torchmlp.diagnosis.run.run import (
-    CannotDiagnoseError,
-    Subject,
-    left_alone,
-    looked_into,
-    read_batches,
-)
+from torchmlp.diagnosis.record.record import plain
+from torchmlp.diagnosis.run.batches import read_batches
+from torchmlp.diagnosis.run.run import CannotDiagnoseError, Subject
+from torchmlp.diagnosis.run.snapshot import left_alone, looked_into
 from torchmlp.stability.lr_finder.search import FACTOR, RateSteps
 from torchmlp.stability.lr_finder.trial_runs import RateRuns
 

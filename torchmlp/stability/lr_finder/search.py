@@ -2,7 +2,7 @@
 
 import math
 
-from torchmlp.diagnosis.thresholds import SLOW
+from torchmlp.diagnosis.record.thresholds import SLOW
 from torchmlp.stability.lr_finder.trial_runs import End, RateRuns
 
 FACTOR = math.sqrt(10.0)  # between the rates that are tried

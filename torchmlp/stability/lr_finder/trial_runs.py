@@ -11,7 +11,8 @@ from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.diagnosis.measure.data_statistics import gathered
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.measure.training_loop import all_finite, update
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Start, Subject
+from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Subject
+from torchmlp.diagnosis.run.snapshot import Start
 from torchmlp.engine import Engine, why_not
 from torchmlp.nn.mlp import MLP
 

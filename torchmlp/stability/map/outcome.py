@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from torchmlp.diagnosis.measure.wellness import BOTTOM
-from torchmlp.diagnosis.thresholds import EXCELLENT, LATE_RISE, WELL
+from torchmlp.diagnosis.measure.scoring import BOTTOM
+from torchmlp.diagnosis.record.thresholds import EXCELLENT, LATE_RISE, WELL
 
 # On 460 runs of 200 steps (digits, ReLU and logistic, widths 32 to 2048, B 8 to 512, rates 1e-4 to
 # 10): those that swing around their start end at most .054 below it, those with a small rate that

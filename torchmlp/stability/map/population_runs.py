@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from torchmlp.data.targets import target_of
+from torchmlp.data.labels import target_of
 from torchmlp.engine import why_not
 from torchmlp.engine.population import Population
 from torchmlp.lightning.classifier import Classifier

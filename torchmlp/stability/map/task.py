@@ -13,7 +13,8 @@ import torch
 
 from torchmlp.diagnosis.diagnose import diagnose_subject
 from torchmlp.diagnosis.measure.sharpness import largest_rate
-from torchmlp.diagnosis.run.run import CannotDiagnoseError, random_state_kept
+from torchmlp.diagnosis.run.run import CannotDiagnoseError
+from torchmlp.diagnosis.run.snapshot import random_state_kept
 from torchmlp.kernels.threads import threads_for
 from torchmlp.stability.map.cell import Cell, CellResult
 from torchmlp.stability.map.config import Recipe

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmlp.data.batches.permutation import permutation
+from torchmlp.data.permutation import permutation
 
 
 @settings(deadline=None)

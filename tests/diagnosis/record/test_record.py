@@ -11,7 +11,15 @@ import pytest
 
 from tests.diagnosis.runs import FIT, GOOD, Case, cases
 from torchmlp.diagnosis import Report
-from torchmlp.diagnosis.record import Design, LayerSample, NotFinite, Record, Sample, Trial, plain
+from torchmlp.diagnosis.record.record import (
+    Design,
+    LayerSample,
+    NotFinite,
+    Record,
+    Sample,
+    Trial,
+    plain,
+)
 
 CASES = {str(case): case for case in cases()}
 SOME = ["input-non-finite", "log-of-zero", "unstable-activation", "init-too-small", "oscillation"]

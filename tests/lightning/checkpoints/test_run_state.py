@@ -16,8 +16,10 @@ from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.lightning.callbacks.checkpoints import INTERRUPTED, SaveWhenInterrupted, best_and_last
-from torchmlp.lightning.callbacks.run_state import RunState
+from torchmlp.lightning.checkpoints.best_and_last import best_and_last
+from torchmlp.lightning.checkpoints.files import INTERRUPTED
+from torchmlp.lightning.checkpoints.run_state import RunState
+from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.run_folder import Rows
 from torchmlp.lightning.schedules import OneCycle, for_lightning
 

@@ -1,27 +1,21 @@
-"""Files of samples of which a few rows are read at a time."""
+"""Arrays in .npz and IDX files: where their rows lie, and reading some of them."""
 
 import gzip
 import math
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import pairwise
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, Shaped
-from torch import Tensor
 
-from torchmlp._runtime.atomic_file import passing_folder, sweep, whole_file
 from torchmlp._runtime.read_errors import UNREADABLE
 from torchmlp.data.errors import DataError
-
-# An .npz file, or the two IDX files of inputs and of targets.
-ShardFiles = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _CHUNK = 1 << 20
 # Nothing that gzip packs gets smaller: https://zlib.net/zlib_tech.html. Beyond, a header is wrong.
@@ -84,157 +78,12 @@ class StoredArray:
         return values
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Part of a data set: inputs and as many targets."""
-
-    inputs: StoredArray
-    targets: StoredArray
-
-    def __len__(self) -> int:
-        return self.inputs.shape[0]
-
-    @property
-    def packed(self) -> bool:
-        """Whether it can only be read whole."""
-        return self.inputs.packed or self.targets.packed
-
-    def empty(self, count: int) -> tuple[Shaped[np.ndarray, "n ..."], Int64[np.ndarray, " n"]]:
-        """Arrays for `count` samples like these."""
-        dtype = self.inputs.dtype.newbyteorder("=")
-        return np.empty((count, *self.inputs.shape[1:]), dtype), np.empty(count, np.int64)
-
-
-class ShardReader:
-    """Reads rows of shards; of packed ones it keeps the last in memory."""
-
-    def __init__(self) -> None:
-        self._shard: Shard | None = None
-        self._unpacked: tuple[np.ndarray, ...] = ()
-
-    def read(
-        self, shard: Shard, rows: Int64[np.ndarray, " n"]
-    ) -> tuple[Shaped[np.ndarray, "n ..."], Shaped[np.ndarray, " n"]]:
-        """Inputs and targets of these rows, given in ascending order.
-
-        Raises:
-            DataError: when a file cannot be read or is damaged, or an input is not finite.
-        """
-        if not shard.packed:
-            inputs, targets = shard.inputs.read(rows), shard.targets.read(rows)
-        else:
-            if shard is not self._shard:
-                self._unpacked = ()  # before, not after: one in memory, not two
-                self._unpacked = (shard.inputs.load(), shard.targets.load())
-                self._shard = shard
-            inputs, targets = (array[rows] for array in self._unpacked)
-        if inputs.dtype.kind == "f" and not (finite := np.isfinite(inputs)).all():
-            sample, *position = (int(axis[0]) for axis in np.nonzero(~finite))
-            raise DataError(
-                f"{shard.inputs.path}: sample {rows[sample]} holds "
-                f"{inputs[(sample, *position)]}, expected finite values.\n"
-                "Way out: correct or leave out such samples."
-            )
-        return inputs, targets
-
-
-def open_shard(files: ShardFiles) -> Shard:
-    """Reads and checks the headers of a shard.
-
-    Args:
-        files: an .npz file that holds `inputs` and `targets`, or the pair (inputs, targets) of IDX
-            files, MNIST's format, each raw or gzip'ed.
+def npz_array(path: Path, name: str) -> StoredArray:
+    """An array of an .npz file, from its header.
 
     Raises:
-        DataError: when a file is missing or damaged, or its arrays are not what training takes.
-        ValueError: when `files` is neither one file nor two.
+        DataError: when the file is missing or damaged, or has no such array.
     """
-    if isinstance(files, str | PathLike):
-        shard = Shard(_npz_array(Path(files), "inputs"), _npz_array(Path(files), "targets"))
-    elif len(files) == 2:  # noqa: PLR2004  the pair
-        shard = Shard(idx_array(Path(files[0])), idx_array(Path(files[1])))
-    else:
-        raise ValueError(f"shard {files!r}: expected an .npz file or a pair of IDX files")
-    for array, role in ((shard.inputs, "inputs"), (shard.targets, "targets")):
-        _check(str(array.path), role, array.dtype, array.shape)
-    if len(shard) != shard.targets.shape[0]:
-        raise DataError(
-            f"{shard.targets.path} holds {shard.targets.shape[0]} targets for the {len(shard)} "
-            f"inputs in {shard.inputs.path}, expected one target per input.\n"
-            "Way out: name files that belong together."
-        )
-    return shard
-
-
-def check_alike(shard: Shard, other: Shard) -> None:
-    """Checks that samples of two shards can stand in one batch.
-
-    Raises:
-        DataError: when their inputs differ in shape or dtype.
-    """
-    one, first = shard.inputs, other.inputs
-    if one.shape[1:] != first.shape[1:] or one.dtype.newbyteorder("=") != first.dtype.newbyteorder(
-        "="
-    ):
-        raise DataError(
-            f"{one.path} holds samples of shape {one.shape[1:]} and {one.dtype}, expected "
-            f"{first.shape[1:]} and {first.dtype} as in {first.path}.\n"
-            "Way out: write the shards alike, or leave one out."
-        )
-
-
-def write_shards(
-    inputs: Tensor | np.ndarray,
-    targets: Tensor | np.ndarray,
-    folder: str | PathLike[str],
-    samples_per_shard: int,
-) -> list[Path]:
-    """Writes samples as uncompressed .npz shards, in order.
-
-    The folder gets its name when all of them are complete: a run that ends early leaves nothing.
-
-    Args:
-        inputs: one sample per row; uint8 or floating. Of an np.memmap one shard is read at a time.
-        targets: as many class indices.
-        folder: one that does not exist yet, or is empty.
-        samples_per_shard: the last shard may hold fewer. Ten thousand images are a good size.
-
-    Returns:
-        The files, in order: shard-00000.npz and so on.
-
-    Raises:
-        ValueError: when the folder holds something, there are no samples, inputs and targets
-            differ in number, or `samples_per_shard` is below 1.
-        DataError: when the arrays are not what `StreamingBatches` reads.
-    """
-    folder = Path(folder).resolve()
-    inputs, targets = np.asanyarray(inputs), np.asanyarray(targets)
-    if samples_per_shard < 1:
-        raise ValueError(f"write_shards: samples_per_shard={samples_per_shard}, expected 1 or more")
-    _check("write_shards", "inputs", inputs.dtype, inputs.shape)
-    _check("write_shards", "targets", targets.dtype, targets.shape)
-    if len(inputs) != len(targets) or len(inputs) == 0:
-        raise ValueError(
-            f"write_shards: {len(inputs)} inputs and {len(targets)} targets; "
-            "expected one target per input, and at least one"
-        )
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"write_shards: {folder} is not empty; name a new folder")
-    names: list[str] = []
-    sweep(folder.parent)
-    with passing_folder(folder) as part:
-        for first in range(0, len(inputs), samples_per_shard):
-            names.append(f"shard-{len(names):05}.npz")
-            rows = slice(first, first + samples_per_shard)
-            # C order: by columns, a row would be scattered over the file.
-            samples = np.ascontiguousarray(inputs[rows])
-            with whole_file(part / names[-1]) as file:
-                np.savez(file, inputs=samples, targets=targets[rows])
-        part.replace(folder)
-    return [folder / name for name in names]
-
-
-def _npz_array(path: Path, name: str) -> StoredArray:
     member = f"{name}.npy"
     with _faults(path), zipfile.ZipFile(path) as archive:
         if member not in archive.namelist():
@@ -297,7 +146,7 @@ def _check_size(found: int, start: int, dtype: np.dtype, shape: tuple[int, ...])
         raise EOFError(f"{found} bytes, expected {expected} for {dtype} of shape {shape}")
 
 
-def _check(where: str, role: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+def check_array(where: str, role: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
     """Whether training takes such an array for inputs, or for targets."""
     if role == "inputs":
         expected = "uint8 pixels or floating values, one sample per row"

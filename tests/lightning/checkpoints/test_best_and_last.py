@@ -16,14 +16,9 @@ from tests.lightning.lightning_runs import (
 )
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
-from torchmlp.lightning.callbacks.checkpoints import (
-    INTERRUPTED,
-    BestAndLast,
-    SaveWhenInterrupted,
-    WholeCheckpointIO,
-    best_and_last,
-    find_checkpoint,
-)
+from torchmlp.lightning.checkpoints.best_and_last import BestAndLast, best_and_last
+from torchmlp.lightning.checkpoints.files import INTERRUPTED, WholeCheckpointIO, find_checkpoint
+from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 
 pytestmark = ignore_lightnings_own
 

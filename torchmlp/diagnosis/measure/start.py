@@ -1,0 +1,111 @@
+"""The run before its first step: output, layers, data, gradients."""
+
+from torchmlp.diagnosis.measure.data_statistics import (
+    gathered,
+    measure_inputs,
+    measure_targets,
+    sorted_share,
+)
+from torchmlp.diagnosis.measure.gradients import measure_gradients
+from torchmlp.diagnosis.measure.layer_statistics import measure_layer
+from torchmlp.diagnosis.measure.output_layer import read_head
+from torchmlp.diagnosis.measure.scoring import classes_last, scoring_of
+from torchmlp.diagnosis.measure.training_loop import EVALUATED, outputs
+from torchmlp.diagnosis.record.record import Design, Record
+from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Subject
+from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.trace import Trace
+
+
+def measure_start(subject: Subject, start: Start, steps: int, *, is_live: bool = False) -> Record:
+    """The record of a run before its first step; the subject stands at its start afterwards.
+
+    Args:
+        subject: the run.
+        start: brings it back.
+        steps: how long it means to train.
+        is_live: whether it is being trained and waits: what takes longest is left out.
+    """
+    model, optimizer = subject.model, subject.optimizer
+    batch = subject.batch(0)
+    group = optimizer.param_groups[0]
+    design = Design(
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        rate=float(group["lr"]),
+        optimizer=type(optimizer).__name__,
+        momentum=float(group.get("momentum", (group.get("betas") or [0.0])[0])),
+        batch_size=len(batch[0]),
+        steps=steps,
+    )
+    record = Record(design)
+    samples = gathered(subject.batches)
+    model.train()
+    _start(subject, record, batch, samples, is_live=is_live)
+    start.restore()
+    model.train()
+    if design.error is None:
+        record.score_start = score_of(subject, record)
+    return record
+
+
+def score_of(subject: Subject, record: Record) -> float | None:
+    """Accuracy or R² on the run's own first samples; None where the network gives no output."""
+    if record.targets is None:
+        return None
+    scoring = scoring_of(record.targets, record.design)
+    samples = gathered(subject.batches, EVALUATED)
+    try:
+        output = outputs(subject.model, subject, samples)
+    except NotImplementedError:
+        return None  # a LightningModule that is nothing but its training step
+    return scoring(output, samples[1])
+
+
+def _start(
+    subject: Subject, record: Record, batch: Batch, samples: Batch, *, is_live: bool
+) -> None:
+    """What is known before the first step."""
+    model, design = subject.model, record.design
+    trace = Trace(model)
+    loss = None
+    try:
+        with trace:
+            _, loss = subject.forward(batch, trace)
+    except CannotDiagnoseError:
+        raise
+    except REFUSALS as error:
+        design.error = (str(error).strip() or repr(error)).splitlines()[0]
+        if trace.output is None and trace.entered is None:
+            raise CannotDiagnoseError(
+                f"the model raised {type(error).__name__} on inputs of shape "
+                f"{tuple(batch[0].shape)}, {batch[0].dtype}: {design.error}"
+            ) from error
+    output = trace.output if trace.output is not None else trace.entered
+    if output is None:
+        output = places(trace.calls)[-1].a if places(trace.calls) else batch[0]
+    found = places(trace.calls)
+    read_head(design, trace.calls, found, trace.failed)
+    design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
+    design.output_units = classes_last(output, batch[1]).shape[-1] if output.ndim > 1 else 1
+    wide = output.detach().double()
+    design.low, design.high = float(wide.min()), float(wide.max())
+    design.is_affine = len(found) > 1 and not any(place.is_bent for place in found[:-1])
+    record.layers = [measure_layer(k, place, model) for k, place in enumerate(found, 1)]
+    sizes = [layer.fan_in for layer in record.layers[:1]]
+    record.network = "-".join(str(n) for n in sizes + [x.fan_out for x in record.layers])
+    first = found[0].x if found else batch[0]
+    if len(first) == len(batch[0]) and first.is_floating_point():
+        record.inputs = measure_inputs(first, samples[0])
+    record.targets = measure_targets(samples[0], samples[1], design.output_units, design.loss)
+    if record.targets.kind == "classes":
+        record.targets.sorted = sorted_share(subject.batches)
+    if design.error is not None:
+        return
+    assert loss is not None
+    if not loss.requires_grad:
+        raise CannotDiagnoseError(
+            "the loss does not depend on a parameter that requires a gradient: nothing trains; "
+            "expected no torch.no_grad() or .detach() on the way, and parameters not frozen"
+        )
+    measure_gradients(subject, record, batch, trace, loss, output, is_live=is_live)

@@ -1,0 +1,1 @@
+"""All measurements of a run, and the thresholds that rules hold them to."""
