@@ -19,7 +19,7 @@ from runs import machine, rewrite
 from torchmlp import Population
 from torchmlp.data.batches.in_memory import Batches
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.data.labels import target_of
+from torchmlp.data.labels import encode_targets
 from torchmlp.figures.save import save
 from torchmlp.figures.stability.best_lrs import best_rate_figure, best_rates
 from torchmlp.stability.map.cell import Cell, CellResult
@@ -75,7 +75,7 @@ def losses_of(width: int, loss: str, parametrization: str) -> dict[float, float]
     total, step = torch.zeros(len(runs)), 0
     while step < STEPS:
         for x, target in batches:
-            losses = population.step(x.flatten(1), target_of(target, loss, 10, torch.float32))
+            losses = population.step(x.flatten(1), encode_targets(target, loss, 10, torch.float32))
             step += 1
             if step > STEPS - LAST:
                 total += losses

@@ -16,7 +16,7 @@ from runs import machine, rewrite
 from torchmlp import MLP
 from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.diagnosis.record.record import Design, Record
-from torchmlp.lightning.engine_adapter import FusedTraining
+from torchmlp.lightning.engine_adapter import EngineAdapter
 
 CASES = (("784-256-10", 128), ("784-128-10", 32), ("64-32-10", 32), ("16-8-4", 8))
 BLOCK_S = 0.25  # long enough for several samples
@@ -40,13 +40,13 @@ class Row:
     date: str
 
 
-def trainings(problem: Problem) -> tuple[FusedTraining, FusedTraining]:
+def trainings(problem: Problem) -> tuple[EngineAdapter, EngineAdapter]:
     """The same training without and with somebody who watches."""
     made = []
     for _ in range(2):
         first, *hidden, last = problem.sizes
         mlp = MLP(first, hidden, last)
-        made.append(FusedTraining(mlp, "cross_entropy", torch.optim.SGD(mlp.parameters(), lr=0.01)))
+        made.append(EngineAdapter(mlp, "cross_entropy", torch.optim.SGD(mlp.parameters(), lr=0.01)))
     monitor = HealthMonitor()
     monitor.watch(Record(Design()))
     made[1].watcher = monitor.see_engine
@@ -78,7 +78,7 @@ def measure(network: str, batch: int, rounds: int) -> Row:
     )
 
 
-def block(training: FusedTraining, data: tuple[torch.Tensor, torch.Tensor], steps: int) -> float:
+def block(training: EngineAdapter, data: tuple[torch.Tensor, torch.Tensor], steps: int) -> float:
     """Seconds that a step takes, over so many."""
     start = time.perf_counter()
     for _ in range(steps):

@@ -153,7 +153,7 @@ def network_problem(
 ) -> Problem:
     """Values of order one, every pre-activation at least 1e-2 away from every kink."""
     activations = [activation] * (len(widths) - 2) + [output_activation or activation]
-    target = target_of(loss_case, batch, widths[-1])
+    target = encode_targets(loss_case, batch, widths[-1])
     if target.is_floating_point():
         target = target.to(dtype)
     for _ in range(1000):
@@ -185,7 +185,7 @@ def _clear_of_kinks(
     return True
 
 
-def target_of(loss_case: str, batch: tuple[int, ...], classes: int) -> Tensor:
+def encode_targets(loss_case: str, batch: tuple[int, ...], classes: int) -> Tensor:
     """A target of the form that the case names, in float64 where it is soft."""
     if loss_case == "cross_entropy-indices":
         return torch.randint(classes, batch)

@@ -28,7 +28,7 @@ from datasets import (
 from networks import (
     Convolutional,
     Functional,
-    Recipe,
+    MapConfig,
     Residual,
     Scheduled,
     adam,
@@ -69,11 +69,11 @@ def itself(data: Callable[[], Batch]) -> Callable[[], Batch]:
     return draw
 
 
-DIGITS = partial(Recipe, data=digits(), loss=cross_entropy, score=accuracy)
-SPIRALS = partial(Recipe, data=spirals(600, 3), loss=cross_entropy, score=accuracy)
-NUMBERS = partial(Recipe, loss=nn.MSELoss(), score=r2)
+DIGITS = partial(MapConfig, data=digits(), loss=cross_entropy, score=accuracy)
+SPIRALS = partial(MapConfig, data=spirals(600, 3), loss=cross_entropy, score=accuracy)
+NUMBERS = partial(MapConfig, loss=nn.MSELoss(), score=r2)
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, MapConfig] = {
     # Pixels from 0 to 1, neither centred nor scaled.
     "digits-relu-sgd": DIGITS(net=stack(784, 64, RELU, 10), optim=sgd(0.1)),
     "digits-tiny-batches": DIGITS(
@@ -177,10 +177,10 @@ RECIPES: dict[str, Recipe] = {
         batch=40,
     ),
     # Clouds, curves and corners in the plane.
-    "moons-tanh": Recipe(
+    "moons-tanh": MapConfig(
         moons(500), stack(2, 16, TANH, 16, TANH, 1), logits_bce, adam(0.02), logit
     ),
-    "moons-overlapping": Recipe(
+    "moons-overlapping": MapConfig(
         moons(800, 0.35),
         stack(2, 32, partial(nn.LeakyReLU, 0.1), 32, partial(nn.LeakyReLU, 0.1), 1, SIGMOID),
         nn.BCELoss(),
@@ -189,13 +189,13 @@ RECIPES: dict[str, Recipe] = {
         batch=16,
         steps=300,
     ),
-    "moons-hinge": Recipe(
+    "moons-hinge": MapConfig(
         moons(300), lambda: Functional([2, 40, 1], functional.relu), margin, adam(0.02), logit, 300
     ),
-    "circles-relu-rmsprop": Recipe(
+    "circles-relu-rmsprop": MapConfig(
         circles(400), stack(2, 24, RELU, 2), cross_entropy, lambda p: RMSprop(p, 0.01), accuracy, 20
     ),
-    "circles-log-softmax-float64": Recipe(
+    "circles-log-softmax-float64": MapConfig(
         circles(400),
         stack(2, 12, TANH, 12, TANH, 2, partial(nn.LogSoftmax, 1)),
         nn.NLLLoss(),
@@ -213,46 +213,46 @@ RECIPES: dict[str, Recipe] = {
         optim=sgd(0.2, 0.9),
         batch=100,
     ),
-    "xor-four-samples": Recipe(
+    "xor-four-samples": MapConfig(
         xor(4, 0.0), stack(2, 8, TANH, 1), logits_bce, sgd(0.5, 0.9), logit, 4
     ),
-    "xor-nesterov": Recipe(
+    "xor-nesterov": MapConfig(
         xor(400),
         stack(2, 16, RELU, 1, SIGMOID),
         nn.BCELoss(),
         lambda p: SGD(p, 0.1, 0.9, nesterov=True),
         probability,
     ),
-    "xor-safe-logarithm": Recipe(
+    "xor-safe-logarithm": MapConfig(
         xor(400), stack(2, 32, RELU, 32, RELU, 1, SIGMOID), safe_bce, sgd(0.1, 0.9), probability, 20
     ),
-    "parity-of-four": Recipe(
+    "parity-of-four": MapConfig(
         parity(4), stack(4, 24, TANH, 1), logits_bce, adam(0.03), logit, 16, 300
     ),
-    "blobs-five-adagrad": Recipe(
+    "blobs-five-adagrad": MapConfig(
         blobs(500, 5), stack(2, 32, RELU, 5), cross_entropy, lambda p: Adagrad(p, 0.1), accuracy
     ),
-    "blobs-three-to-one": Recipe(
+    "blobs-three-to-one": MapConfig(
         blobs(800, 3, 8, 3.5, weights="311"),
         stack(8, 24, RELU, 3),
         cross_entropy,
         sgd(0.05, 0.5),
         balanced,
     ),
-    "blobs-logistic-batches-of-four": Recipe(
+    "blobs-logistic-batches-of-four": MapConfig(
         blobs(600, 8, 12, 5.0), stack(12, 8), cross_entropy, sgd(0.05), accuracy, 4
     ),
-    "blobs-exponential-rate-decay": Recipe(
+    "blobs-exponential-rate-decay": MapConfig(
         blobs(600, 6),
         stack(2, 40, RELU, 6),
         cross_entropy,
         lambda p: Scheduled(p, 0.3, 0.98, momentum=0.5),
         accuracy,
     ),
-    "blobs-twenty-samples": Recipe(
+    "blobs-twenty-samples": MapConfig(
         blobs(20, 4, 6), stack(6, 64, RELU, 4), cross_entropy, adam(0.01), accuracy, 20
     ),
-    "blobs-far-apart": Recipe(
+    "blobs-far-apart": MapConfig(
         blobs(600, 4, 10, 12.0),
         stack(10, 32, RELU, 4, partial(nn.Softmax, 1)),
         safe_nll,
@@ -260,10 +260,10 @@ RECIPES: dict[str, Recipe] = {
         accuracy,
     ),
     # Tables of zeros and ones.
-    "answers-relu": Recipe(
+    "answers-relu": MapConfig(
         answers(800), stack(12, 32, RELU, 32, RELU, 1), logits_bce, adam(0.005), logit
     ),
-    "words-sparse": Recipe(
+    "words-sparse": MapConfig(
         words(500), stack(400, 32, RELU, 1, SIGMOID), nn.BCELoss(), adam(0.003), probability
     ),
     # Numbers.

@@ -21,7 +21,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MapConfig:
     """A run but for its seed."""
 
     data: Data

@@ -29,7 +29,7 @@ Optim = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MapConfig:
     """A run but for its seed; called with one it draws the data, then the weights."""
 
     data: Data
@@ -727,44 +727,50 @@ def by_class(data: Data) -> Data:
 
 # The right versions, which are the healthy runs and the sick ones' twins.
 
-XOR = Recipe(xor, dense(2, 8, "tanh", 1, "sigmoid"), BCE, adam(0.05), above(0.5), 4, 300)
+XOR = MapConfig(xor, dense(2, 8, "tanh", 1, "sigmoid"), BCE, adam(0.05), above(0.5), 4, 300)
 XOR_MSE = replace(XOR, loss=MSE, optim=sgd(1.0, 0.9), steps=400)
 XOR_BCE = replace(XOR_MSE, loss=keras_bce)
-IRIS = Recipe(iris, dense(4, 16, "relu", 3, init=None), CE, adam(0.01), argmax)
+IRIS = MapConfig(iris, dense(4, 16, "relu", 3, init=None), CE, adam(0.01), argmax)
 IRIS_KERAS = replace(IRIS, net=dense(4, 16, "relu", 3, "softmax"), loss=keras_cce)
-PIMA = Recipe(
+PIMA = MapConfig(
     scaled(pima), dense(8, 12, "relu", 8, "relu", 1, "sigmoid"), keras_bce, adam(0.01), above(0.5)
 )
 PIMA_TORCH = replace(PIMA, net=dense(8, 16, "relu", 1, init=None), loss=LOGITS, score=above(0.0))
-PURCHASES = Recipe(
+PURCHASES = MapConfig(
     scaled(purchases), dense(2, 16, "relu", 1, "sigmoid"), BCE, adam(0.02), above(0.5)
 )
-TUMOURS = Recipe(scaled(tumours), dense(30, 16, "relu", 1, "sigmoid"), BCE, adam(0.01), above(0.5))
-HOUSES = Recipe(scaled(houses, target=True), dense(4, 32, "relu", 1), MSE, adam(0.01), r2)
-BOSTON = Recipe(scaled(boston, target=True), dense(13, 32, "relu", 1), MSE, adam(0.01), r2)
-DIGITS = Recipe(digits, dense(784, 128, "relu", 10, init=None), CE, adam(0.003), argmax, 64)
+TUMOURS = MapConfig(
+    scaled(tumours), dense(30, 16, "relu", 1, "sigmoid"), BCE, adam(0.01), above(0.5)
+)
+HOUSES = MapConfig(scaled(houses, target=True), dense(4, 32, "relu", 1), MSE, adam(0.01), r2)
+BOSTON = MapConfig(scaled(boston, target=True), dense(13, 32, "relu", 1), MSE, adam(0.01), r2)
+DIGITS = MapConfig(digits, dense(784, 128, "relu", 10, init=None), CE, adam(0.003), argmax, 64)
 DIGITS_KERAS = replace(DIGITS, net=dense(784, 128, "relu", 10, "softmax"), loss=keras_cce)
 DIGITS_DEEP = replace(DIGITS, net=dense(784, *(64, "relu") * 4, 10, init=nn.init.kaiming_normal_))
 DIGITS_SGD = replace(DIGITS, optim=sgd(0.1, 0.9))
 DIGITS_CONV = replace(DIGITS, net=convolutional())
-IMAGES = Recipe(images, dense(784, 128, "relu", 784, "sigmoid"), BCE, adam(0.003), r2, 32, 400)
-SINE = Recipe(sine(), dense(1, 64, "tanh", 1, init=None), MSE, adam(0.02), r2, steps=300)
+IMAGES = MapConfig(images, dense(784, 128, "relu", 784, "sigmoid"), BCE, adam(0.003), r2, 32, 400)
+SINE = MapConfig(sine(), dense(1, 64, "tanh", 1, init=None), MSE, adam(0.02), r2, steps=300)
 SINE_DEEP = replace(SINE, net=dense(1, *(32, "tanh") * 3, 1), optim=adam(0.005))
-SQUARE = Recipe(
+SQUARE = MapConfig(
     scaled(power(2, 10), target=True), dense(1, 32, "relu", 1, init=None), MSE, adam(0.02), r2
 )
-SUMS = Recipe(changed(sums, lambda x: x / 1000, lambda y: y / 1000), dense(2, 1), MSE, sgd(0.2), r2)
-LINE = Recipe(changed(line(), lambda x: x / 200, lambda y: y / 200), dense(1, 1), MSE, sgd(0.5), r2)
-CELSIUS = Recipe(celsius, dense(1, 1), MSE, adam(0.5), r2, 7, 500)
-MARKS = Recipe(
+SUMS = MapConfig(
+    changed(sums, lambda x: x / 1000, lambda y: y / 1000), dense(2, 1), MSE, sgd(0.2), r2
+)
+LINE = MapConfig(
+    changed(line(), lambda x: x / 200, lambda y: y / 200), dense(1, 1), MSE, sgd(0.5), r2
+)
+CELSIUS = MapConfig(celsius, dense(1, 1), MSE, adam(0.5), r2, 7, 500)
+MARKS = MapConfig(
     changed(scaled(marks), y=lambda y: y / 50), dense(4, 16, "relu", 1), MSE, adam(0.02), r2
 )
-WINDOWS = Recipe(
+WINDOWS = MapConfig(
     scaled(windows(280, 120, 200), target=True), dense(12, 24, "relu", 1), MSE, adam(0.01), r2
 )
-TAGS = Recipe(tags, dense(20, 32, "relu", 5, "sigmoid"), BCE, adam(0.01), above(0.5), steps=300)
-FRAUD = Recipe(fraud(0.03), dense(10, 16, "relu", 1), weighted_bce(32.0), adam(0.01), above(0.0))
-DEFECTS = Recipe(
+TAGS = MapConfig(tags, dense(20, 32, "relu", 5, "sigmoid"), BCE, adam(0.01), above(0.5), steps=300)
+FRAUD = MapConfig(fraud(0.03), dense(10, 16, "relu", 1), weighted_bce(32.0), adam(0.01), above(0.0))
+DEFECTS = MapConfig(
     defects,
     dense(12, 16, "relu", 3),
     weighted_cross_entropy(1.0, 38.0, 64.0),
@@ -772,15 +778,15 @@ DEFECTS = Recipe(
     balanced_argmax,
     64,
 )
-PASSENGERS = Recipe(
+PASSENGERS = MapConfig(
     scaled(passengers), dense(6, 16, "relu", 1, "sigmoid"), BCE, adam(0.01), above(0.5)
 )
-CIRCLES = Recipe(circles, dense(2, 32, "relu", 1, "sigmoid"), BCE, adam(0.02), above(0.5))
-SPIRAL = Recipe(
+CIRCLES = MapConfig(circles, dense(2, 32, "relu", 1, "sigmoid"), BCE, adam(0.02), above(0.5))
+SPIRAL = MapConfig(
     spiral, dense(2, 64, "relu", 64, "relu", 3, init=None), CE, adam(0.01), argmax, steps=400
 )
-REVIEWS = Recipe(reviews, dense(500, 16, "relu", 1, "sigmoid"), BCE, adam(0.005), above(0.5))
-WINE = Recipe(
+REVIEWS = MapConfig(reviews, dense(500, 16, "relu", 1, "sigmoid"), BCE, adam(0.005), above(0.5))
+WINE = MapConfig(
     changed(scaled(wine), y=lambda y: y - 1),
     dense(6, 32, "relu", 5),
     CE,
@@ -788,9 +794,11 @@ WINE = Recipe(
     argmax,
     steps=400,
 )
-RETURNS = Recipe(returns, dense(8, 32, "relu", 1), MSE, adam(0.01), r2, steps=400)
+RETURNS = MapConfig(returns, dense(8, 32, "relu", 1), MSE, adam(0.01), r2, steps=400)
 
-FIZZBUZZ = Recipe(fizzbuzz, dense(10, 128, "relu", 4, init=None), CE, adam(0.02), argmax, 128, 500)
+FIZZBUZZ = MapConfig(
+    fizzbuzz, dense(10, 128, "relu", 4, init=None), CE, adam(0.02), argmax, 128, 500
+)
 DIGITS_NLL = replace(DIGITS, net=dense(784, 128, "relu", 10, "log-softmax", init=None), loss=NLL)
 BATCHNORM = replace(
     PURCHASES, net=dense(2, 16, lambda: nn.BatchNorm1d(16), "relu", 1, "sigmoid"), steps=300
@@ -851,7 +859,7 @@ FAULTY: list[Run] = []
 def because(*causes: str, at: tuple[int | None, ...] = ()) -> Callable[..., None]:
     """What adds a run that these causes explain, the best of them first: name, twin, changes."""
 
-    def add(name: str, twin: Recipe, **changes: Any) -> None:
+    def add(name: str, twin: MapConfig, **changes: Any) -> None:
         FAULTY.append(Run(name, replace(twin, **changes), causes, at, twin))
 
     return add

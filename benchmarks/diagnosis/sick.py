@@ -30,8 +30,8 @@ from healthy import RECIPES
 from networks import (
     Functional,
     LinearByHand,
+    MapConfig,
     Net,
-    Recipe,
     Residual,
     Scheduled,
     adam,
@@ -80,7 +80,7 @@ Layers = tuple[int | None, ...]
 SICK: list[Run] = []
 
 
-def healthy(name: str, **fields: Any) -> Recipe:
+def healthy(name: str, **fields: Any) -> MapConfig:
     """A healthy run, or a variant of it."""
     return replace(RECIPES[name], **fields)
 
@@ -90,7 +90,7 @@ def under(cause: str, at: Layers = (None,), *, has_twin: bool = True) -> Callabl
 
     def add(
         name: str,
-        twin: str | Recipe,
+        twin: str | MapConfig,
         x: Change | None = None,
         y: Change | None = None,
         *,
@@ -171,7 +171,7 @@ add(
 add = under("class-imbalance")
 add(
     "blobs-few-of-two-classes",
-    Recipe(
+    MapConfig(
         rare(0, 0.02)(blobs(3000, 3, 4, 2.0)),
         stack(4, 24, RELU, 3),
         weighted(0.02, 1.0, 1.0),
@@ -324,7 +324,9 @@ add = under("unstable-softmax", (None, 2))
 add("blobs-naive-softmax", BOLD, net=stack(10, 32, RELU, 4, apply(naive_softmax)))
 add(
     "blobs-naive-softmax-logistic",
-    Recipe(blobs(600, 5, 20, 12.0), stack(20, 5, SOFTMAX), safe_nll, sgd(0.5, 0.9), accuracy, 10),
+    MapConfig(
+        blobs(600, 5, 20, 12.0), stack(20, 5, SOFTMAX), safe_nll, sgd(0.5, 0.9), accuracy, 10
+    ),
     at=(None, 1),
     net=stack(20, 5, apply(naive_softmax)),
 )
@@ -342,7 +344,7 @@ add(
 add = under("unstable-activation", (1,))
 add(
     "blobs-naive-softplus",
-    Recipe(
+    MapConfig(
         blobs(600, 4, 10, 400.0),
         stack(10, 32, nn.Softplus, 4),
         nn.CrossEntropyLoss(),

@@ -42,8 +42,8 @@ from torchmlp.data.images import verify as archives
 from torchmlp.data.images.registry import RawFile
 from torchmlp.diagnosis import Report
 from torchmlp.engine.steps import build as library
-from torchmlp.gradcheck.external.npz import read_sheet
-from torchmlp.lightning.checkpoints.files import WholeCheckpointIO
+from torchmlp.gradcheck.external.npz import read_npz
+from torchmlp.lightning.checkpoints.files import AtomicCheckpointIO
 from torchmlp.stability.map.cell import Cell, CellResult
 from torchmlp.stability.map.store import Results, ResultsError
 
@@ -117,7 +117,7 @@ def _checkpoint(folder: Path) -> Path:
     adam.step()
     path = folder / "last.ckpt"
     content = {"state_dict": mlp.state_dict(), "optimizer_states": [adam.state_dict()], "epoch": 3}
-    WholeCheckpointIO().save_checkpoint(content, path)
+    AtomicCheckpointIO().save_checkpoint(content, path)
     return path
 
 
@@ -247,14 +247,14 @@ def _read_library(path: Path) -> Any:
 
 KINDS = {
     "checkpoint": Kind(
-        _checkpoint, lambda path: WholeCheckpointIO().load_checkpoint(path), (DamagedFileError,)
+        _checkpoint, lambda path: AtomicCheckpointIO().load_checkpoint(path), (DamagedFileError,)
     ),
     "broken.pt": Kind(_broken, load_sealed, (DamagedFileError,)),
     "plain torch.save": Kind(_plain_weights, load_sealed, (DamagedFileError,)),
     "compiled step": Kind(_library, _read_library, (library._CompilerError,)),  # noqa: SLF001
     "MNIST file": Kind(_mnist, _read_mnist, (DataError,)),
     "embedded digits": Kind(_digits, _read_digits, (DataError,)),
-    "gradients .npz": Kind(_gradients, lambda path: vars(read_sheet(path)), (ValueError,)),
+    "gradients .npz": Kind(_gradients, lambda path: vars(read_npz(path)), (ValueError,)),
     "shard, packed": Kind(_packed_shard, _batches, (DataError,)),
     "shard, gzip IDX": Kind(
         _idx, lambda path: _batches((path, path.with_name("labels"))), (DataError,)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.disks import full_disk
-from torchmlp._runtime.atomic_file import passing_folder, sweep, whole_file, write_whole
+from torchmlp._runtime.atomic_file import atomic_writer, sweep, temporary_folder, write_atomically
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     """Until then nothing stands under its name; folders are made."""
     path = tmp_path / "deep" / "file"
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         file.write(b"half")
         assert not path.exists()
     assert path.read_bytes() == b"half"
@@ -22,7 +22,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def _written_half(path: Path, error: BaseException) -> None:
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         file.write(b"new")
         raise error
 
@@ -30,12 +30,12 @@ def _written_half(path: Path, error: BaseException) -> None:
 def test_what_ends_early_leaves_the_old_file(tmp_path: Path) -> None:
     """An error or Ctrl-C half way, and a disk that is full: the old content is there, alone."""
     path = tmp_path / "file"
-    write_whole(path, "old")
+    write_atomically(path, "old")
     for error in (ValueError("half way"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             _written_half(path, error)
     with full_disk(100), pytest.raises(OSError, match=f"{path} not written: File too large"):
-        write_whole(path, "new" * 1000)
+        write_atomically(path, "new" * 1000)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -43,9 +43,9 @@ def test_what_ends_early_leaves_the_old_file(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from torchmlp._runtime.atomic_file import passing_folder, whole_file
+from torchmlp._runtime.atomic_file import temporary_folder, atomic_writer
 
-with whole_file(Path("file")) as file, passing_folder(Path("folder")) as folder:
+with atomic_writer(Path("file")) as file, temporary_folder(Path("folder")) as folder:
     file.write(b"half")
     (folder / "inside").touch()
     print("writing", flush=True)
@@ -88,9 +88,9 @@ def test_what_has_just_been_made_is_not_swept(tmp_path: Path) -> None:
 
 def test_a_passing_folder_passes(tmp_path: Path) -> None:
     """It is gone afterwards, with what was left in it, and may have been moved away."""
-    with passing_folder(tmp_path / "a") as folder:
+    with temporary_folder(tmp_path / "a") as folder:
         (folder / "file").touch()
     assert not list(tmp_path.iterdir())
-    with passing_folder(tmp_path / "a") as folder:
+    with temporary_folder(tmp_path / "a") as folder:
         folder.replace(tmp_path / "a")
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]

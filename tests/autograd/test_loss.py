@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from tests.oracles import losses
-from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
+from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, encode_targets
 from torchmlp.autograd import mean_loss
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)
@@ -18,7 +18,7 @@ STRICT: dict[str, Any] = {"rtol": 0.0, "atol": 1e-7}
 
 def arguments(case: str, batch: tuple[int, ...]) -> tuple[Tensor, Tensor, str]:
     output = torch.randn(*batch, 3, dtype=torch.float64, requires_grad=True)
-    target = target_of(case, batch, 3)
+    target = encode_targets(case, batch, 3)
     return output, target.requires_grad_(target.is_floating_point()), case.partition("-")[0]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.cli.command_line import NO_SUMMARY, SMALL, newest_run, run
 from torchmlp.lightning.checkpoints.files import find_checkpoint
-from torchmlp.lightning.engine_adapter import FusedTraining
+from torchmlp.lightning.engine_adapter import EngineAdapter
 
 # Nothing random but the order of the batches, which is a function of seed and epoch.
 STEADY = (
@@ -96,16 +96,16 @@ def test_a_killed_run_goes_on_as_it_would_have(
     whole.mkdir()
     parts.mkdir()
     assert run(whole, *RANDOM).code == 0
-    step = FusedTraining.step
+    step = EngineAdapter.step
     steps: list[int] = []
 
-    def killed(self: FusedTraining, batch: Any) -> Any:
+    def killed(self: EngineAdapter, batch: Any) -> Any:
         steps.append(len(steps))
         if len(steps) == 15:
             raise KilledError
         return step(self, batch)
 
-    monkeypatch.setattr(FusedTraining, "step", killed)
+    monkeypatch.setattr(EngineAdapter, "step", killed)
     with pytest.raises(KilledError):
         run(parts, *RANDOM)
     # Of another seed, batch size and shift by their defaults; the length is the user's to give.

@@ -267,6 +267,6 @@ def test_the_collector_works_while_a_run_does(tmp_path: Path) -> None:
 def test_a_single_callback_needs_no_list(tmp_path: Path) -> None:
     """As with Lightning's Trainer, `--trainer.callbacks` takes one."""
     words = ("--trainer.fast_dev_run", "true", "--data.source", "embedded")
-    callback = "torchmlp.lightning.callbacks.terminate_on_nonfinite.StopWhenNotFinite"
+    callback = "torchmlp.lightning.callbacks.terminate_on_nonfinite.TerminateOnNonFinite"
     result = run(tmp_path, *words, "--trainer.callbacks", callback)
     assert result.code == 0, result.err

@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp.diagnosis import Report, diagnose
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.run import Batch, Subject
+from torchmlp.diagnosis.run.run import Batch, TrainingRun
 
 Net = Callable[[], nn.Module]
 Optim = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -212,7 +212,7 @@ def scaled_cross_entropy(z: Tensor, y: Tensor, scale: float) -> Tensor:
 
 
 class Turning(SGD):
-    """Descent that multiplies its rate by something after 50 steps, unseen from outside."""
+    """SGDUpdate that multiplies its rate by something after 50 steps, unseen from outside."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, factor: float) -> None:
         super().__init__(parameters, lr)
@@ -235,7 +235,7 @@ def sgd(lr: float, momentum: float = 0.0) -> Optim:
 
 
 def turning(factor: float) -> Optim:
-    """Descent that starts well."""
+    """SGDUpdate that starts well."""
     return lambda parameters: Turning(parameters, 0.1, factor)
 
 
@@ -276,9 +276,9 @@ class Run:
             remedies=self.remedies if remedies is None else remedies,
         )
 
-    def subject(self) -> Subject:
+    def subject(self) -> TrainingRun:
         model, optimizer = self.made()
-        return Subject(
+        return TrainingRun(
             model, self.loss, optimizer, read_batches(self.data(), self.batch_size, self.steps)
         )
 

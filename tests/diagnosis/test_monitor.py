@@ -17,10 +17,10 @@ from torchmlp.data import Batches
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.diagnosis.report.report import Report
-from torchmlp.diagnosis.run.lightning_adapter import subject_of
+from torchmlp.diagnosis.run.lightning_adapter import run_of
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     NonFiniteLossError,
-    StopWhenNotFinite,
+    TerminateOnNonFinite,
 )
 
 
@@ -193,14 +193,14 @@ def test_a_run_that_breaks_keeps_its_last_step(tmp_path: Path, module: Any) -> N
         watched.configure_optimizers = lambda: torch.optim.SGD(watched.parameters(), lr=1e19)  # type: ignore[method-assign]
     monitor = HealthMonitor(lambda _line: None)
     with pytest.raises(NonFiniteLossError) as raised:
-        fit(watched, tmp_path, StopWhenNotFinite(), monitor)
+        fit(watched, tmp_path, TerminateOnNonFinite(), monitor)
     assert monitor.broken is not None
     state = torch.load(monitor.broken, weights_only=True)
     fresh = module()
     fresh.load_state_dict(state["state_dict"])
     batch = tuple(state["batch"])
     optimizer = torch.optim.SGD(fresh.parameters(), lr=0.1)
-    subject = subject_of(fresh, [batch], optimizer)
+    subject = run_of(fresh, [batch], optimizer)
     subject.model.train()
     torch.set_rng_state(state["rng"])
     found = locate(subject, batch, state["step"])

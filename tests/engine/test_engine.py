@@ -28,7 +28,7 @@ from tests.engine.twins import (
 from tests.problems import ACTIVATION_NAMES, LOSS_CASES, dtype_id
 from tests.strategies import laid_out
 from torchmlp import MLP, Engine
-from torchmlp.engine import why_not
+from torchmlp.engine import unsupported_reason
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps import build as library
 from torchmlp.engine.steps import native_step as native
@@ -861,11 +861,11 @@ UNFIT: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("unfit", UNFIT.values(), ids=UNFIT)
 def test_what_only_autograd_trains_is_refused(unfit: tuple[Any, str]) -> None:
-    """A model whose step is another one is refused at once, and why_not says why."""
+    """A model whose step is another one is refused at once, and unsupported_reason says why."""
     make, message = unfit
     model = make()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    assert re.search(message, why_not(model, "mse", optimizer))
+    assert re.search(message, unsupported_reason(model, "mse", optimizer))
     if not isinstance(model, MLP):
         return  # where types are checked, that comes first
     with pytest.raises(ValueError, match=f"Engine: .*{message}"):
@@ -888,10 +888,10 @@ def test_losses_have_names() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="unknown loss 'mes'; did you mean 'mse'"):
         Engine(model, "mes", optimizer)
-    assert "expected a loss by name, got a function" in why_not(
+    assert "expected a loss by name, got a function" in unsupported_reason(
         model, nn.functional.mse_loss, optimizer
     )
-    assert why_not(model, "mse", optimizer) == ""
+    assert unsupported_reason(model, "mse", optimizer) == ""
 
 
 @both_ways

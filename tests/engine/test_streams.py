@@ -75,16 +75,16 @@ def test_a_stream_is_the_loop_written_by_hand(optimize: Optimize, loss: str) -> 
     """An MLP's stream takes, to rounding, the steps of a loop around `network_loss`."""
     by_hand, streamed = mlp(), mlp()
 
-    def target_of(labels: Tensor) -> Tensor:
+    def encode_targets(labels: Tensor) -> Tensor:
         return labels if loss == "cross_entropy" else nn.functional.one_hot(labels, 3).float()
 
     losses = loop(
         lambda x, labels: network_loss(
-            x, target_of(labels), by_hand.weights, by_hand.biases, by_hand.activations, loss
+            x, encode_targets(labels), by_hand.weights, by_hand.biases, by_hand.activations, loss
         ),
         optimize(by_hand.parameters()),
     )
-    batches = [(x, target_of(labels)) for x, labels in minibatches()]
+    batches = [(x, encode_targets(labels)) for x, labels in minibatches()]
     states = list(training_states(streamed, loss, optimize(streamed.parameters()), batches))
     assert [state.step for state in states] == list(range(1, 13))
     assert_close([state.loss for state in states], losses)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import losses
-from tests.problems import target_of
+from tests.problems import encode_targets
 from torchmlp import MLP, Engine
 
 Optimize = Callable[[Any], torch.optim.Optimizer]
@@ -72,7 +72,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Another batch at every step; `rows` may be several batch axes."""
     for _ in range(steps):
-        target = target_of(loss_case, tuple(rows), classes)
+        target = encode_targets(loss_case, tuple(rows), classes)
         x = torch.randn(*rows, features, dtype=torch.float64).to(dtype)
         yield x, target.to(dtype) if target.is_floating_point() else target
 

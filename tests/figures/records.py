@@ -16,7 +16,7 @@ from torchmlp.diagnosis.record.record import (
     Trial,
 )
 from torchmlp.diagnosis.report.report import Report
-from torchmlp.diagnosis.rules.attribution import ranked
+from torchmlp.diagnosis.rules.attribution import rank_trials
 from torchmlp.diagnosis.rules.causes import Finding
 
 STEPS = (0, 1, 2, 4, 8, 16, 20, 32, 40, 60, 80, 100, 120, 140, 160, 180, 199)
@@ -181,7 +181,7 @@ def sigmoid_run() -> Report:
             "Bring z back around 0, or use ReLU.",
         ),
     ]
-    return Report(findings, ranked(record), record)
+    return Report(findings, rank_trials(record), record)
 
 
 def broken_run() -> Report:
@@ -242,7 +242,7 @@ def broken_run() -> Report:
         "Lower the rate: 0.1, or less.",
         ("init-too-large", "exploding-gradient"),
     )
-    return Report([finding], ranked(record), record)
+    return Report([finding], rank_trials(record), record)
 
 
 def healthy_run() -> Report:
@@ -271,7 +271,7 @@ def healthy_run() -> Report:
         trials=[Trial("untouched", [], 500, base, 0.98)],
         network="784-32-10",
     )
-    return Report([], ranked(record), record)
+    return Report([], rank_trials(record), record)
 
 
 def deep_run(depth: int = 20) -> Report:
@@ -324,7 +324,7 @@ def deep_run(depth: int = 20) -> Report:
         "The gradient fades on its way to layer 1: its deltas are 1.6e-12 of the last layer's.",
         "ReLU with He weights, a normalisation between the layers, or residual connections.",
     )
-    return Report([finding], ranked(record), record)
+    return Report([finding], rank_trials(record), record)
 
 
 def bare_run() -> Report:
@@ -391,7 +391,7 @@ def filled(value: float | None, *, layers: int = 3, samples: int = 3, trials: in
         ],
     )
     finding = Finding("saturation", None, "z", 0, {"value": number}, "It is.", "Mend it.")
-    return Report([finding], ranked(record), record)
+    return Report([finding], rank_trials(record), record)
 
 
 ODD = (0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 5e-324, 1e-30, 1e30, 1.7e308, 0.3, 999999.0)
@@ -442,4 +442,4 @@ def random_run(seed: int) -> Report:
         trials=trials,
     )
     finding = Finding("saturation", None, "z", 0, {"a": number()}, "It is. So.", "Mend it.")
-    return Report([finding] * draw.randrange(3), ranked(record), record)
+    return Report([finding] * draw.randrange(3), rank_trials(record), record)

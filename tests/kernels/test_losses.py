@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.oracles import central_difference, losses
-from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, target_of
+from tests.problems import DTYPES, LOSS_CASES, assert_elementwise, dtype_id, encode_targets
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta, mean_of_losses
 
 every_case = pytest.mark.parametrize("case", LOSS_CASES)
@@ -24,7 +24,7 @@ def batch_of(
     case: str, batch: tuple[int, ...], dtype: torch.dtype = torch.float64, spread: float = 3.0
 ) -> tuple[Tensor, Tensor]:
     output = (spread * torch.randn(*batch, 4, dtype=torch.float64)).to(dtype)
-    target = target_of(case, batch, 4)
+    target = encode_targets(case, batch, 4)
     return output, target.to(dtype) if target.is_floating_point() else target
 
 

@@ -16,11 +16,11 @@ from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     NonFiniteLossError,
-    StopWhenNotFinite,
+    TerminateOnNonFinite,
 )
 from torchmlp.lightning.datamodule import ImageDataModule, TrainingBatches
-from torchmlp.lightning.eligibility import why_autograd
-from torchmlp.lightning.fast_loop import _WhenCut
+from torchmlp.lightning.eligibility import reason_for_autograd
+from torchmlp.lightning.fast_loop import _ForwardExceptions
 
 pytestmark = [
     ignore_lightnings_own,
@@ -223,7 +223,7 @@ def _counts_lightnings_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loop, "advance", counted)
     # So that how many go ahead is a matter of the run, not of the machine.
-    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 60.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.MAX_BURST_S", 60.0)
     lightnings.clear()
 
 
@@ -290,7 +290,7 @@ def test_rows_are_logged_where_autograd_logs_them(tmp_path: Path, every: int) ->
 def test_however_many_go_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar waits for so long at most: where there is no time at all, no batch goes ahead, and the
     run is the same."""
-    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 0.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.MAX_BURST_S", 0.0)
     fused, autograd = logged(tmp_path, log_every_n_steps=7)
     assert_same(fused, autograd)
     assert ahead(fused) == 0
@@ -582,7 +582,7 @@ def assert_nothing_is_left(run: Run) -> None:
     assert run.model._fused is None
     assert run.model._ahead is None
     callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
-    assert not any(isinstance(callback, _WhenCut) for callback in callbacks)
+    assert not any(isinstance(callback, _ForwardExceptions) for callback in callbacks)
 
 
 class RaisesIn(pl.Callback):
@@ -624,7 +624,7 @@ def test_a_sick_loss_stops_at_its_step(tmp_path: Path) -> None:
         loader.inputs[4 * 17 + 1, 3] = math.nan
         return loader
 
-    runs = both(tmp_path, loader=sick, callbacks=lambda: [StopWhenNotFinite()])
+    runs = both(tmp_path, loader=sick, callbacks=lambda: [TerminateOnNonFinite()])
     for run in runs:
         assert isinstance(run.error, NonFiniteLossError)
         assert "at step 18 (epoch 0): the batch holds values that are not finite" in str(run.error)
@@ -835,9 +835,9 @@ def test_several_processes_average_their_gradients(
     model = Classifier(15, [8], 4)
     trainer = quiet_trainer(tmp_path, max_epochs=1)
     trainer.fit(model, Batches(*images(), 4))
-    assert why_autograd(model, trainer, Classifier) == ""
+    assert reason_for_autograd(model, trainer, Classifier) == ""
     monkeypatch.setattr(type(trainer), "world_size", 2)
-    assert why_autograd(model, trainer, Classifier) == "2 processes average their gradients"
+    assert reason_for_autograd(model, trainer, Classifier) == "2 processes average their gradients"
 
 
 class Snapshot(pl.Callback):

@@ -6,22 +6,22 @@ from typing import Any
 
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.stability.map.cell import Cell, CellResult
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 
 CLASSIFIER = "torchmlp.Classifier"
 
 
 @cache
-def digits() -> Samples:
+def digits() -> MapData:
     """The digits that ship with the package."""
     images = read_embedded()
-    return Samples.of(
+    return MapData.of(
         images.train_images, images.train_labels, images.test_images, images.test_labels
     )
 
 
-def easy() -> Samples:
+def easy() -> MapData:
     """The same, of which so little can be learned that a few steps learn it."""
     return replace(digits(), reachable=0.2)
 
@@ -34,12 +34,12 @@ def recipe(
     dtype: str = "float32",
     settings: dict[str, Any] | None = None,
     **args: Any,
-) -> Recipe:
+) -> MapConfig:
     """A recipe: a model's name, here or in full, with its arguments, and an optimizer of torch's
     with its settings."""
     name = model if "." in model else f"tests.stability.models.{model}"
     sgd = {"class_path": f"torch.optim.{optimizer}", "init_args": {"lr": 0.1, **(settings or {})}}
-    return Recipe({"class_path": name, "init_args": args}, sgd, dtype, steps)
+    return MapConfig({"class_path": name, "init_args": args}, sgd, dtype, steps)
 
 
 def cell(**settings: Any) -> Cell:

@@ -1,1 +1,1 @@
-"""Other libraries where they are not at hand as they should be."""
+"""Other libraries' private names and repairs, each in one place."""

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes: a file or folder is there whole, or not at all."""
 
 import fcntl
 import os
@@ -17,8 +17,8 @@ STALE_S = 5.0
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BufferedRandom]:
-    """A file to write and read that gets its name only when it is complete and on the disk.
+def atomic_writer(path: Path) -> Iterator[BufferedRandom]:
+    """Write a file atomically: renamed into place when it is complete and on the disk.
 
     It is written under a temporary name in the same folder, which is made if need be. Whatever ends
     the writing early, Ctrl-C included, removes it, and an older file at `path` stays as it was;
@@ -43,18 +43,18 @@ def whole_file(path: Path) -> Iterator[BufferedRandom]:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a text, in UTF-8, whole or not at all.
 
     Raises:
-        OSError: as `whole_file` does.
+        OSError: as `atomic_writer` does.
     """
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
-def passing_folder(beside: Path) -> Iterator[Path]:
+def temporary_folder(beside: Path) -> Iterator[Path]:
     """A folder with a temporary name beside a path, to move its content from; it is removed then.
 
     Raises:

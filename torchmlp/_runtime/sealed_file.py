@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.atomic_file import atomic_writer
 from torchmlp._runtime.read_errors import UNREADABLE
 
 # The checksum is the comment that ends the zip: torch.load and unzip read the file as any other.
@@ -31,7 +31,7 @@ def save_sealed(values: Any, path: Path) -> None:
     Raises:
         OSError: it cannot be written; what stood at `path` is untouched.
     """
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         written = _Written(file)
         try:
             torch.save(values, cast("BinaryIO", written))

@@ -137,8 +137,8 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype:
     float64 is left alone, as autocast leaves it.
     """
     device = tensor.device.type
-    left_alone = tensor.dtype == torch.float64 or not tensor.is_floating_point()
-    if left_alone or not autocast_is_on(device):
+    restored_afterwards = tensor.dtype == torch.float64 or not tensor.is_floating_point()
+    if restored_afterwards or not autocast_is_on(device):
         return tensor.dtype
     return torch.get_autocast_dtype(device)
 
@@ -168,7 +168,7 @@ def check_dense(
 
     Args:
         shape: the shape of the layer's input.
-        x: tells its dtype and device.
+        x: the input; only its dtype and device are used.
         weight: as `dense` takes it.
         bias: as `dense` takes it.
         activation: an activation's name.

@@ -14,7 +14,7 @@ from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
 
-# They do something else with what `fit` would train.
+# Commands that reuse fit's configuration.
 INSTEAD = {"diagnose": diagnose_command, "map": map_command}
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             code = _told(f"{interruption.word} before training began", INTERRUPTED)
         except BrokenPipeError:
-            code = FAILED  # the reader has gone: no one is left to tell
+            code = FAILED  # stdout is closed (piped into `head`)
         except OSError as error:
             code = _told(f"error: {reason(error)}", FAILED)
         except BaseException:
@@ -90,7 +90,7 @@ def _run(words: list[str], interruption: Interruption) -> int:
 def _collect_again() -> None:
     """Switch the garbage collector on, where train.py has switched it off for the imports.
 
-    What they have made stays to the end: the collector need not look at it, here or at the exit.
+    Freeze the objects created by the imports: they live until exit.
     """
     if not gc.isenabled():
         gc.freeze()

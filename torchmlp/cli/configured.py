@@ -1,4 +1,4 @@
-"""What a command line configures, as those that do something else than fit it take it."""
+"""Adapters: from a configured LightningCLI to the inputs of diagnose and map."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ import torch
 
 from torchmlp.data import Batches
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.lightning_adapter import subject_of
-from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.lightning_adapter import run_of
+from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.lightning.datamodule import ImageDataModule
 from torchmlp.stability.map.cell import Cell
-from torchmlp.stability.map.config import LEFT_OUT, Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import LEFT_OUT, MapConfig
+from torchmlp.stability.map.data import MapData
 
 HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
 ALL = 10**9  # batches
 
 
-def subject(cli: Any, steps: int) -> Subject:
+def run(cli: Any, steps: int) -> TrainingRun:
     """The run, and its first batches."""
     module, trainer = cli.model, cli.trainer
     precision = trainer.strategy.precision_plugin
@@ -29,7 +29,7 @@ def subject(cli: Any, steps: int) -> Subject:
     batches = [precision.convert_input(pair) for pair in pairs]
     with _length_known(module, steps):
         configured = module.configure_optimizers()
-    return subject_of(module, batches, configured)
+    return run_of(module, batches, configured)
 
 
 def cell(cli: Any) -> Cell:
@@ -53,10 +53,10 @@ def cell(cli: Any) -> Cell:
     )
 
 
-def recipe(cli: Any, steps: int) -> Recipe:
+def config(cli: Any, steps: int) -> MapConfig:
     """How each combination of a map is trained."""
     precision = str(cli.trainer.precision)
-    return Recipe(
+    return MapConfig(
         _named(cli, "model"),
         _optimizer(cli),
         dtype="float64" if precision.startswith("64") else "float32",
@@ -65,7 +65,7 @@ def recipe(cli: Any, steps: int) -> Recipe:
 
 
 def left_out(cli: Any) -> list[str]:
-    """What the configured run has and a map's cells have not."""
+    """Settings of the run that a map ignores."""
     arguments = {**_named(cli, "model")["init_args"], **_named(cli, "data")["init_args"]}
     names = (*LEFT_OUT, "max_shift")
     found = [f"{name} {arguments[name]:g}" for name in names if arguments.get(name)]
@@ -73,19 +73,19 @@ def left_out(cli: Any) -> list[str]:
     return found + ([schedule.class_path.rpartition(".")[2]] if schedule else [])
 
 
-def samples(cli: Any) -> Samples:
+def samples(cli: Any) -> MapData:
     """The training data in memory, and what is held out of them."""
     loader = _training_batches(cli)
     if isinstance(cli.datamodule, ImageDataModule):
         held: Any = cli.datamodule.val_dataloader()
         assert isinstance(loader, Batches)
         if held:
-            return Samples.of(loader.inputs, loader.targets, held.inputs, held.targets)
+            return MapData.of(loader.inputs, loader.targets, held.inputs, held.targets)
         x, labels = loader.inputs, loader.targets
     else:
         x, labels = map(torch.cat, zip(*read_batches(loader, None, ALL), strict=True))
     is_held = torch.arange(len(x)) % HELD_OUT == 0
-    return Samples.of(x[~is_held], labels[~is_held], x[is_held], labels[is_held])
+    return MapData.of(x[~is_held], labels[~is_held], x[is_held], labels[is_held])
 
 
 def _training_batches(cli: Any) -> Any:

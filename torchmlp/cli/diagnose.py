@@ -113,15 +113,15 @@ def report(words: Sequence[str]) -> int:
 
 def write(found: Any, folder: Path) -> None:
     """Write a report's JSON and page."""
-    from torchmlp._runtime.atomic_file import write_whole  # noqa: PLC0415  imports torch
+    from torchmlp._runtime.atomic_file import write_atomically  # noqa: PLC0415  imports torch
 
-    write_whole(folder / RECORD, found.to_json() + "\n")
+    write_atomically(folder / RECORD, found.to_json() + "\n")
     write_page(found, folder)
 
 
 def write_page(found: Any, folder: Path) -> None:
     """Write a report as a page."""
-    from torchmlp._runtime.atomic_file import write_whole  # noqa: PLC0415
+    from torchmlp._runtime.atomic_file import write_atomically  # noqa: PLC0415
     from torchmlp.html_report import page  # noqa: PLC0415  matplotlib takes a second to import
 
-    write_whole(folder / PAGE, page(found, f"diagnosis of {folder.name}"))
+    write_atomically(folder / PAGE, page(found, f"diagnosis of {folder.name}"))

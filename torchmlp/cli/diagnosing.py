@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import yaml
 
-from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
 from torchmlp.cli import configured
 from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
@@ -14,10 +14,10 @@ from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
 from torchmlp.cli.report import say
 from torchmlp.diagnosis import Report
-from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.record.record import NotFinite
-from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.lightning.classifier import Classifier
 
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
@@ -29,10 +29,10 @@ def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
     Returns:
         0 healthy, 3 sick.
     """
-    subject = configured.subject(cli, options.steps)
+    run = configured.run(cli, options.steps)
     if options.replay:
-        return _replay(cli.model, subject, options.replay)
-    found = diagnose_subject(subject, options.steps)
+        return _replay(cli.model, run, options.replay)
+    found = diagnose_run(run, options.steps)
     folder: Path | None = cli.folder
     if folder is not None:
         write(found, folder)  # first: a reader that goes away loses nothing
@@ -45,7 +45,7 @@ def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
     return DONE if found.healthy else SICK
 
 
-def _replay(module: Any, subject: Subject, path: Path) -> int:
+def _replay(module: Any, run: TrainingRun, path: Path) -> int:
     try:
         state = load_sealed(path)
     except (DamagedFileError, OSError) as error:
@@ -54,12 +54,12 @@ def _replay(module: Any, subject: Subject, path: Path) -> int:
         module.load_state_dict(state["state_dict"])
         x, target = state["batch"]
         batch, step = (x.clone(), target.clone()), int(state["step"])
-        for given, own in zip(batch, subject.batches[0], strict=True):
+        for given, own in zip(batch, run.batches[0], strict=True):
             if len(x) != len(given) or given[0].numel() != own[0].numel():
                 raise ValueError(f"a batch of shape {tuple(given.shape)}")  # noqa: TRY301
         torch.set_rng_state(state["rng"])
-        subject.model.train()
-        found = locate(subject, batch, step)
+        run.model.train()
+        found = locate(run, batch, step)
     except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"--replay: {path} is of another model, or no broken.pt that a fit left "
@@ -92,7 +92,7 @@ def _fix(cli: Any, found: Report, folder: Path) -> str:
     if patch is None:
         return f"no remedy written: no setting of the command line does this ({best.name})"
     path = folder / REMEDY
-    write_whole(path, f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}")
+    write_atomically(path, f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}")
     config = " ".join(f"--config {name}" for name in cli.configurations)
     return f"remedy {path}\ntry it: python train.py fit {config} --config {path}".replace("  ", " ")
 

@@ -1,4 +1,4 @@
-"""Mistakes that are seen before Lightning is imported, which takes seconds.
+"""Checks of the command line that run before Lightning is imported.
 
 Whatever is in doubt (a user's own class, a source that cannot be read, an option's deeper parts) is
 left to the parser: nothing may be refused here that it would accept.

@@ -63,7 +63,7 @@ def innermost(message: str) -> str:
 
 
 def short(message: str, lines: int = 3) -> str:
-    """The first lines of a message that say something."""
+    """The first non-empty lines of a message."""
     kept = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     return "\n".join(line[:300] for line in kept[:lines])
 

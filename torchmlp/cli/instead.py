@@ -1,4 +1,4 @@
-"""What a command does with a configured run in place of fitting it."""
+"""Base of the commands that reuse fit's configuration."""
 
 import argparse
 from dataclasses import dataclass

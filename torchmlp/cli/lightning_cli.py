@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp.cli.arguments import names_in, values_of
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
@@ -28,10 +28,10 @@ from torchmlp.lightning.callbacks.progress import progress
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     NonFiniteLossError,
-    StopWhenNotFinite,
+    TerminateOnNonFinite,
 )
 from torchmlp.lightning.checkpoints.best_and_last import best_and_last
-from torchmlp.lightning.checkpoints.files import WholeCheckpointIO
+from torchmlp.lightning.checkpoints.files import AtomicCheckpointIO
 from torchmlp.lightning.checkpoints.run_state import RunState
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier
@@ -114,7 +114,7 @@ class SaveConfig(SaveConfigCallback):
         ]
         if folders and folders[0] is not None:
             text = self.parser.dump(self.config, skip_none=False)
-            write_whole(Path(folders[0]) / self.config_filename, text)
+            write_atomically(Path(folders[0]) / self.config_filename, text)
 
 
 class CommandLine(LightningCLI):
@@ -243,7 +243,7 @@ class CommandLine(LightningCLI):
                 f"--accelerator {given['accelerator']}: expected a GPU, torch {torch.__version__} "
                 f"sees none; use --accelerator auto (takes one when there is one) or cpu"
             )
-        callbacks = [StopWhenNotFinite(), self.interruption, RunState()]
+        callbacks = [TerminateOnNonFinite(), self.interruption, RunState()]
         if self._watches(given):
             self.monitor = HealthMonitor()
             callbacks.append(self.monitor)
@@ -265,7 +265,7 @@ class CommandLine(LightningCLI):
             kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if given["enable_model_summary"] is not False:
             callbacks.append(pl.callbacks.RichModelSummary(max_depth=3))
-        kwargs["plugins"] = [*_as_list(given["plugins"]), WholeCheckpointIO()]
+        kwargs["plugins"] = [*_as_list(given["plugins"]), AtomicCheckpointIO()]
         kwargs["callbacks"] = [*_as_list(given["callbacks"]), *callbacks]
         trainer = super().instantiate_trainer(**kwargs)
         self.processes = Processes(trainer, self.interruption.interruption)

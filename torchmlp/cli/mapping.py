@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp.cli import configured
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
@@ -22,13 +22,13 @@ from torchmlp.figures.stability.lr_curve import rate_figure
 from torchmlp.figures.stability.stability_map import map_figure
 from torchmlp.lightning.run_folder import LOGS
 from torchmlp.stability.executors import pool, ray
-from torchmlp.stability.executors.errors import EngineError
+from torchmlp.stability.executors.errors import ExecutorError
 from torchmlp.stability.lr_finder.finder import find_for
 from torchmlp.stability.map.cell import Cell, CellResult
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 from torchmlp.stability.map.grid import Grid, parse_rates
-from torchmlp.stability.map.schedule import plan, split, work_of
+from torchmlp.stability.map.schedule import estimate_work, plan, split
 from torchmlp.stability.map.store import Results, ResultsError
 from torchmlp.stability.map.task import CellError, Task, tasks_of
 from torchmlp.stability.summary.advice import advice
@@ -46,10 +46,10 @@ def draw_map(cli: Any, options: MapOptions) -> int:
     Returns:
         0; 1 where an engine or the disk failed, 130 where somebody interrupted, 143 on SIGTERM.
     """
-    own, recipe = configured.cell(cli), configured.recipe(cli, options.steps)
+    own, config = configured.cell(cli), configured.config(cli, options.steps)
     grid = grid_of(options, own)
     samples = configured.samples(cli)
-    settings = {**asdict(recipe), "data": getattr(cli.datamodule, "title", "")}
+    settings = {**asdict(config), "data": getattr(cli.datamodule, "title", "")}
     settings["samples"] = len(samples.inputs)
     try:
         results = Results(options.output or Path(LOGS) / "map", settings)
@@ -59,9 +59,9 @@ def draw_map(cli: Any, options: MapOptions) -> int:
         if results.dropped:
             say(results.dropped)
         left_out = ", ".join(configured.left_out(cli))
-        code = _train(results, grid, recipe, samples, options, left_out)
+        code = _train(results, grid, config, samples, options, left_out)
         if code == DONE:
-            _report([results.finished[cell] for cell in grid.cells()], own, recipe, results.folder)
+            _report([results.finished[cell] for cell in grid.cells()], own, config, results.folder)
     return code
 
 
@@ -81,8 +81,8 @@ def grid_of(options: MapOptions, own: Cell) -> Grid:
 def _train(
     results: Results,
     grid: Grid,
-    recipe: Recipe,
-    samples: Samples,
+    config: MapConfig,
+    samples: MapData,
     options: MapOptions,
     left_out: str,
 ) -> int:
@@ -93,20 +93,20 @@ def _train(
     if not cells:
         return DONE
     memory = int(options.memory * 1e9) if options.memory else available_memory() // 2
-    tasks = split(tasks_of(cells), recipe, samples, memory=memory, workers=options.workers)
-    recipe.module(cells[0])  # refuses what no map can be drawn of
+    tasks = split(tasks_of(cells), config, samples, memory=memory, workers=options.workers)
+    config.module(cells[0])  # refuses what no map can be drawn of
     say(
-        plan(tasks, recipe, samples, workers=options.workers)
+        plan(tasks, config, samples, workers=options.workers)
         + f", without {left_out}" * bool(left_out)
     )
-    finished = ENGINES[options.engine](tasks, recipe, samples, options.workers)
+    finished = ENGINES[options.engine](tasks, config, samples, options.workers)
     try:
-        for some in _shown(finished, tasks, recipe, samples):
+        for some in _shown(finished, tasks, config, samples):
             for result in some:
                 results.add(result)
     except KeyboardInterrupt as error:
         code, why = INTERRUPTED, str(error) or "interrupted"
-    except (CellError, EngineError, ResultsError) as error:
+    except (CellError, ExecutorError, ResultsError) as error:
         code, why = FAILED, f"error: {error}"
     else:
         return DONE
@@ -119,11 +119,11 @@ def _train(
 
 
 def _shown(
-    finished: Iterator[list[CellResult]], tasks: list[Task], recipe: Recipe, samples: Samples
+    finished: Iterator[list[CellResult]], tasks: list[Task], config: MapConfig, samples: MapData
 ) -> Iterator[list[CellResult]]:
     """The same, with how far it is and how long it will take: a bar, or lines where none fits."""
     work = {
-        cell: work_of(task, recipe, samples) / len(task.cells)
+        cell: estimate_work(task, config, samples) / len(task.cells)
         for task in tasks
         for cell in task.cells
     }
@@ -153,9 +153,9 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _report(results: list[CellResult], own: Cell, recipe: Recipe, folder: Path) -> None:
+def _report(results: list[CellResult], own: Cell, config: MapConfig, folder: Path) -> None:
     say(table(results, shutil.get_terminal_size().columns))
-    settings = (recipe.optimizer or {}).get("init_args", {})
+    settings = (config.optimizer or {}).get("init_args", {})
     momentum, nesterov = settings.get("momentum", 0.0), settings.get("nesterov", False)
     kinds = sorted({(r.cell.batch_size, r.cell.depth, r.cell.init) for r in results})
     several = len({kind[1:] for kind in kinds}) > 1
@@ -182,11 +182,11 @@ def find_rate(cli: Any, options: MapOptions) -> int:
     Returns:
         0, or 3 where no rate is stable.
     """
-    found = find_for(configured.subject(cli, options.steps), steps=options.steps)
+    found = find_for(configured.run(cli, options.steps), steps=options.steps)
     folder = options.output or Path(LOGS) / "map"
     folder.mkdir(parents=True, exist_ok=True)
     save(rate_figure(found), folder, CURVE)
-    write_whole(folder / f"{CURVE}.json", found.to_json() + "\n")
+    write_atomically(folder / f"{CURVE}.json", found.to_json() + "\n")
     say(str(found))
     say(f"curve {folder} ({CURVE}.json, {CURVE}.png and .svg)")
     return DONE if found.largest else SICK

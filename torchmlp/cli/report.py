@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.atomic_file import atomic_writer
 from torchmlp.lightning.datamodule import ImageDataModule
 
 
@@ -33,7 +33,7 @@ def print_metrics(metrics: dict[str, float], data: str) -> None:
 
 def write_predictions(path: Path, probabilities: Tensor, classes: tuple[str, ...]) -> None:
     """Write one row per image: its index, the most probable class, each class's probability."""
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)
         writer.writerow(["index", "prediction", *(f"p({name})" for name in classes)])

@@ -1,4 +1,4 @@
-"""What a command line may name, read from the sources of the classes without importing them."""
+"""Option names, read from the source with `ast` (no import)."""
 
 import ast
 from functools import cache

@@ -10,8 +10,13 @@ from typing import Any, NoReturn
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED
 from torchmlp.gradcheck.explain.mistakes import Mistake
-from torchmlp.gradcheck.external.gradients import OUTPUTS, Kind, Sheet, kind_of
-from torchmlp.gradcheck.external.npz import read_sheet
+from torchmlp.gradcheck.external.gradients import (
+    OUTPUTS,
+    ExternalGradients,
+    NetworkSpec,
+    infer_network,
+)
+from torchmlp.gradcheck.external.npz import read_npz
 from torchmlp.gradcheck.external.probe import Function, FunctionError, ask
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
@@ -91,8 +96,8 @@ def verify(words: Sequence[str]) -> int:
 
 
 def _verify_file(path: Path, known: dict[str, str], weight_decay: float) -> int:
-    sheet = read_sheet(path)
-    kind = kind_of(sheet, known)
+    sheet = read_npz(path)
+    kind = infer_network(sheet, known)
     mistakes = sheet.mistakes(kind, weight_decay)
     _say(f"{path}: {_sizes(sheet)}, {kind}")
     _say(_line(sheet, mistakes))
@@ -112,7 +117,7 @@ def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
         (square, [square] * (len(hidden) + 2)),
         (1, [INPUTS, *hidden, CLASSES]),
     ]
-    sheets: list[Sheet] = []
+    sheets: list[ExternalGradients] = []
     layout: tuple[bool, bool] | None = None
     for rows, widths in shapes:
         try:
@@ -120,7 +125,7 @@ def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
         except FunctionError as error:
             return _say_wrong(f"{name}: {error}")
         sheets.append(sheet)
-    kind = kind_of(sheets[0], known)
+    kind = infer_network(sheets[0], known)
     layout_name = "(fan_in, fan_out)" if sheets[0].is_in_out else "(fan_out, fan_in)"
     _say(f"{name}: weights {layout_name}, {kind}")
     answers: list[list[Mistake]] = []
@@ -129,16 +134,16 @@ def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
         if scale not in (1.0, 2.0):  # it is made of B or K, which differ from probe to probe
             scale = _scale_of(sheet, kind)
         found = sheet.mistakes(
-            Kind(kind.activation, kind.output, kind.loss, scale), options.weight_decay
+            NetworkSpec(kind.activation, kind.output, kind.loss, scale), options.weight_decay
         )
         answers.append(found)
         _say(_line(sheet, found))
     return _verdict(name, next((found for found in answers if found), []))
 
 
-def _scale_of(sheet: Sheet, kind: Kind) -> float:
+def _scale_of(sheet: ExternalGradients, kind: NetworkSpec) -> float:
     known = {"activation": kind.activation, "output": kind.output, "loss": kind.loss}
-    return kind_of(sheet, known).scale
+    return infer_network(sheet, known).scale
 
 
 def _asked(
@@ -149,7 +154,7 @@ def _asked(
     layout: tuple[bool, bool] | None,
     *,
     labels: bool,
-) -> tuple[Sheet, tuple[bool, bool]]:
+) -> tuple[ExternalGradients, tuple[bool, bool]]:
     """The function's answer, and the layout (weights in-out, targets as labels) it understood."""
     layouts = [layout] if layout else [(False, labels), (True, labels), (False, True), (True, True)]
     first: Exception | None = None
@@ -198,12 +203,12 @@ def _load(source: str) -> tuple[Function, str]:
     return function, source
 
 
-def _sizes(sheet: Sheet) -> str:
+def _sizes(sheet: ExternalGradients) -> str:
     samples = f"{len(sheet.x)} samples" if len(sheet.x) > 1 else "1 sample"
     return f"{samples}, {'-'.join(map(str, sheet.widths))}"
 
 
-def _line(sheet: Sheet, mistakes: list[Mistake]) -> str:
+def _line(sheet: ExternalGradients, mistakes: list[Mistake]) -> str:
     wrong = {name for m in mistakes if not m.alternative for name in m.parameters}
     verdicts = [f"d{name} {'WRONG' if name in wrong else 'right'}" for name in sheet.names()]
     return f"  {_sizes(sheet)}: {', '.join(verdicts)}"

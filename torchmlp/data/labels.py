@@ -25,6 +25,6 @@ def check_labels(labels: Shaped[Tensor, " n"], num_classes: int) -> None:
         )
 
 
-def target_of(labels: Tensor, loss: str, classes: int, dtype: torch.dtype) -> Tensor:
+def encode_targets(labels: Tensor, loss: str, classes: int, dtype: torch.dtype) -> Tensor:
     """The labels themselves for cross_entropy; one-hot rows, (batch, classes), for mse and bce."""
     return labels if loss == "cross_entropy" else one_hot(labels, classes).to(dtype)

@@ -7,7 +7,7 @@ from torchmlp.data.permutation import permutation
 def split_validation(
     count: int, size: int, seed: int
 ) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
-    """Sets `size` of `count` samples apart for validation, at random, the same for the same seed.
+    """Hold out `size` of `count` samples for validation, at random, the same for the same seed.
 
     Returns:
         The indices for training and those for validation, each ascending.

@@ -11,13 +11,13 @@ from torchmlp.diagnosis.measure.start import measure_start, score_of
 from torchmlp.diagnosis.measure.training_loop import train
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.search import search
-from torchmlp.diagnosis.remedies.trial import trial_steps
+from torchmlp.diagnosis.remedies.trial import steps_of_trial
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED
-from torchmlp.diagnosis.rules.evaluate import suspects
+from torchmlp.diagnosis.rules.evaluate import evaluate_rules
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.run import CannotDiagnoseError, Subject
-from torchmlp.diagnosis.run.snapshot import Start, left_alone, looked_into
+from torchmlp.diagnosis.run.run import CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot, examined, restored_afterwards
 
 
 def diagnose(
@@ -75,52 +75,52 @@ def diagnose(
     """
     if steps < 1:
         raise CannotDiagnoseError(f"steps: expected at least 1, got {steps}")
-    with left_alone(model, optimizer):  # reading the data may draw random numbers
-        subject = Subject(model, loss, optimizer, read_batches(data, batch_size, steps))
-        return diagnose_subject(subject, steps, remedies=remedies)
+    with restored_afterwards(model, optimizer):  # reading the data may draw random numbers
+        run = TrainingRun(model, loss, optimizer, read_batches(data, batch_size, steps))
+        return diagnose_run(run, steps, remedies=remedies)
 
 
-def diagnose_subject(subject: Subject, steps: int, *, remedies: bool = True) -> Report:
+def diagnose_run(run: TrainingRun, steps: int, *, remedies: bool = True) -> Report:
     """The report of a run that stands ready; it is afterwards as it was."""
-    with looked_into(subject) as start:
-        record = measure(subject, start, steps)
+    with examined(run) as start:
+        record = measure_run(run, start, steps)
         if remedies:
-            search(subject, start, record)
+            search(run, start, record)
     return Report.of(record)
 
 
-def begin(subject: Subject, start: Start, steps: int, *, is_live: bool = False) -> Record:
+def start_record(run: TrainingRun, start: Snapshot, steps: int, *, is_live: bool = False) -> Record:
     """The record of a run before its first step, as `measure_start` gives it.
 
     Raises:
         CannotDiagnoseError: the loss raised at the first batch, and no rule knows why.
     """
-    record = measure_start(subject, start, steps, is_live=is_live)
+    record = measure_start(run, start, steps, is_live=is_live)
     design = record.design
-    if design.error is not None and not any(f.certain for f in suspects(record)):
+    if design.error is not None and not any(f.certain for f in evaluate_rules(record)):
         raise CannotDiagnoseError(
             f"the loss raised on an output of shape {tuple(design.output_shape)}, a target of "
-            f"shape {tuple(design.target_shape)}, {subject.batch(0)[1].dtype}: {design.error}"
+            f"shape {tuple(design.target_shape)}, {run.batch(0)[1].dtype}: {design.error}"
         )
     return record
 
 
-def measure(subject: Subject, start: Start, steps: int) -> Record:
+def measure_run(run: TrainingRun, start: Snapshot, steps: int) -> Record:
     """The record of a run: at its start, and for so many steps."""
-    record = begin(subject, start, steps)
+    record = start_record(run, start, steps)
     if record.design.error is not None:
         return record
-    short = trial_steps(subject, steps)
+    short = steps_of_trial(run, steps)
 
     def half_way() -> None:
-        score = score_of(subject, record)
+        score = score_of(run, record)
         losses = list(record.losses)
         record.trials.append(
             Trial(UNTOUCHED, [], short, losses, math.nan if score is None else score)
         )
 
     # A schedule is run through in a trial too: half of the run is no trial of it.
-    at = 0 if subject.has_schedule and short < steps else short
-    train(subject, record, steps, at=at, then=half_way)
-    record.score = None if record.not_finite else score_of(subject, record)
+    at = 0 if run.has_schedule and short < steps else short
+    train(run, record, steps, at=at, then=half_way)
+    record.score = None if record.not_finite else score_of(run, record)
     return record

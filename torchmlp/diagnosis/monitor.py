@@ -13,20 +13,25 @@ import torch
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.atomic_file import write_whole
+from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp._runtime.sealed_file import save_sealed
-from torchmlp.diagnosis.diagnose import begin
-from torchmlp.diagnosis.measure.history import Clock, Losses, keep, sample_buffers
+from torchmlp.diagnosis.diagnose import start_record
+from torchmlp.diagnosis.measure.history import (
+    LossHistory,
+    SamplingSchedule,
+    keep,
+    sample_buffers,
+)
 from torchmlp.diagnosis.measure.layer_statistics import sample_layers
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.measure.start import score_of
 from torchmlp.diagnosis.record.record import NotFinite, Record
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.lightning_adapter import subject_of
-from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, Subject
-from torchmlp.diagnosis.run.snapshot import left_alone, random_state_kept
-from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.run.lightning_adapter import run_of
+from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.snapshot import random_state_restored, restored_afterwards
+from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 from torchmlp.engine import Engine
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError, of_loss
@@ -53,7 +58,7 @@ class HealthMonitor(pl.Callback):
         reason: why it could not; "" where it could.
         broken: the file of the step that broke, or None.
 
-    It says nothing of runs on several processes, nor of batches that are no pair of tensors.
+    Not supported: several processes; batches that are not a pair of tensors.
     """
 
     watches_batches = False  # the engine shows it what it wants to see
@@ -63,35 +68,35 @@ class HealthMonitor(pl.Callback):
         self.report: Report | None = None
         self.reason = ""
         self.broken: Path | None = None
-        self._subject: Subject | None = None
+        self._subject: TrainingRun | None = None
         self._record: Record | None = None
         self._sampler: _Sampler | None = None
         self._fused: Any = None
-        self._clock, self._losses = Clock(), Losses([])
+        self._clock, self._losses = SamplingSchedule(), LossHistory([])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the data, the design and the weights."""
-        self._clock, self.report, self.reason = Clock(), None, ""
+        self._clock, self.report, self.reason = SamplingSchedule(), None, ""
         self._subject = self._record = self._sampler = self._fused = None
         try:
             # Loaders draw orders, and transforms what they do.
-            with random_state_kept():
+            with random_state_restored():
                 batches = _first_batches(trainer)
             optimizers: Any = trainer.optimizers
-            subject = subject_of(pl_module, batches, optimizers, is_live=True)
-            with left_alone(subject.model, subject.optimizer) as start:
-                record = begin(subject, start, _steps_of(trainer), is_live=True)
+            run = run_of(pl_module, batches, optimizers, is_live=True)
+            with restored_afterwards(run.model, run.optimizer) as start:
+                record = start_record(run, start, _steps_of(trainer), is_live=True)
         except CannotDiagnoseError as error:
             self.reason = str(error)
             return
-        self._subject = subject
+        self._subject = run
         self.watch(record)
         for finding in Report.of(record).findings:
             if finding.certain:
                 self.tell(f"diagnosis: {finding}")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take a place from which the steps are seen: the engine's, or autograd's."""
+        """Observe the steps, the engine's or autograd's."""
         if self._record is None or self._sampler or self._fused:
             return
         self._fused = getattr(pl_module, "_fused", None)
@@ -124,7 +129,7 @@ class HealthMonitor(pl.Callback):
 
     def watch(self, record: Record) -> None:
         """Write into `record` what is seen from now on."""
-        self._record, self._losses = record, Losses(record.losses)
+        self._record, self._losses = record, LossHistory(record.losses)
 
     def see_engine(self, engine: Engine, loss: Tensor) -> None:
         """A step that the engine has taken, and its loss."""
@@ -155,12 +160,12 @@ class HealthMonitor(pl.Callback):
 
     def _locate(self, batch: Batch, state: Tensor | None) -> NotFinite | None:
         assert self._subject is not None
-        subject = self._subject
-        with left_alone(subject.model, subject.optimizer):
-            subject.model.train()
+        run = self._subject
+        with restored_afterwards(run.model, run.optimizer):
+            run.model.train()
             if state is not None:
                 torch.set_rng_state(state)
-            found = locate(subject, batch, max(self._clock.step, 0))
+            found = locate(run, batch, max(self._clock.step, 0))
         return found or NotFinite(max(self._clock.step, 0), None, "loss", "", "nan")
 
     def _save(
@@ -182,17 +187,17 @@ class HealthMonitor(pl.Callback):
         )
 
     def _judge(self, trainer: pl.Trainer) -> None:
-        record, subject = self._record, self._subject
-        if record is None or subject is None:
+        record, run = self._record, self._subject
+        if record is None or run is None:
             return
         if record.not_finite is None:
-            with left_alone(subject.model, subject.optimizer):
-                record.score = score_of(subject, record)
+            with restored_afterwards(run.model, run.optimizer):
+                record.score = score_of(run, record)
         self.report = Report.of(record)
         if trainer.loggers and trainer.log_dir is not None and trainer.is_global_zero:
             folder = Path(trainer.log_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / RECORD, self.report.to_json() + "\n")
+            write_atomically(folder / RECORD, self.report.to_json() + "\n")
 
     def _add_notes(self, exception: BaseException) -> None:
         if self.report is not None:
@@ -206,7 +211,7 @@ class HealthMonitor(pl.Callback):
 class _Sampler(pl.Callback):
     """Sees the steps that autograd takes."""
 
-    def __init__(self, record: Record, clock: Clock, losses: Losses) -> None:
+    def __init__(self, record: Record, clock: SamplingSchedule, losses: LossHistory) -> None:
         self.record, self.clock, self.losses = record, clock, losses
         self.last: tuple[Batch, Tensor | None] | None = None
         self.trace: Trace | None = None
@@ -231,9 +236,9 @@ class _Sampler(pl.Callback):
         trace = self.trace
         self.close()
         if trace is not None:
-            found = places(trace.calls)
+            found = find_layers(trace.calls)
             parameters = dict(pl_module.named_parameters())
-            weights = [parameters[place.call.weight] for place in found]
+            weights = [parameters[traced.call.weight] for traced in found]
             assert self.last is not None
             layers, _ = sample_layers(found, loss, len(self.last[0][0]), weights)
             keep(self.record, self.clock.step, layers)

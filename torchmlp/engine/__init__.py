@@ -8,6 +8,6 @@ population     many networks of one shape, trained as one
 """
 
 from torchmlp.engine.engine import Engine
-from torchmlp.engine.state.structure import why_not
+from torchmlp.engine.state.structure import unsupported_reason
 
-__all__ = ["Engine", "why_not"]
+__all__ = ["Engine", "unsupported_reason"]

@@ -9,10 +9,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchmlp.autograd.dense import check_dense
-from torchmlp.engine.state.addresses import borrow_batch, check_tensors, storages, why_not_in_memory
+from torchmlp.engine.state.addresses import (
+    borrow_batch,
+    check_tensors,
+    storages,
+    unsupported_memory,
+)
 from torchmlp.engine.state.changes import Expectation, Kind, Watch
-from torchmlp.engine.state.sgd_update import Descent, Descents
-from torchmlp.engine.state.structure import is_fusible, structure, why_not
+from torchmlp.engine.state.sgd_update import SGDUpdate, SGDUpdates
+from torchmlp.engine.state.structure import is_fusible, structure, unsupported_reason
 from torchmlp.engine.state.workspace import LayerBuffers, Workspace
 from torchmlp.engine.steps import build as library
 from torchmlp.engine.steps import native_step as native
@@ -44,11 +49,11 @@ class Engine:
         optimizer: over the model's parameters. Its settings are read at every step, and its state
             is kept where it keeps it. Parameters that are frozen, or not its own, stay as they are.
         native: whether to take the step in C++. None does where it can; True raises where not.
-        only_finite: whether a step whose loss is nan or infinite changes nothing, so that it can be
-            looked into; on a CPU, for a GPU is not waited for.
+        only_finite: skip the update where the loss is nan or infinite, so that the step can be
+            looked into (CPU only: a GPU would have to be synchronised).
 
     Raises:
-        ValueError: a model, loss or optimizer whose step is not this one (see `why_not`).
+        ValueError: a model, loss or optimizer with another step (see `unsupported_reason`).
 
     What happens to the model or the optimizer between two steps, parameters or layers replaced,
     moved, cast or frozen, another activation, groups added, holds from the next step on; where that
@@ -81,7 +86,7 @@ class Engine:
         self._lock = RLock()
         self._last: _Bound | None = None
         self._steps: dict[Any, _Bound] = {}
-        self._descents: Descents
+        self._descents: SGDUpdates
         self._compiled: ctypes.CDLL | None = None  # once a step was taken with it
         self._adopt("Engine")
 
@@ -171,7 +176,7 @@ class Engine:
             ValueError: they have no step without autograd; nothing has been changed then.
         """
         model, optimizer = self.model, self.optimizer
-        if reason := why_not(model, self.loss, optimizer):
+        if reason := unsupported_reason(model, self.loss, optimizer):
             raise ValueError(f"{where}: {reason}")
         if self._steps:
             self._descents.release()
@@ -179,7 +184,7 @@ class Engine:
         parameters = [p for pair in zip(model.weights, model.biases, strict=True) for p in pair]
         on_gpu = model.weights[0].is_cuda
         is_fused = is_fusible(optimizer) and not on_gpu
-        self._descents = Descents(optimizer, parameters, is_fused=is_fused)
+        self._descents = SGDUpdates(optimizer, parameters, is_fused=is_fused)
         self._look_out()
 
     def _look_out(self) -> None:
@@ -213,7 +218,7 @@ class Engine:
             del self._steps[next(iter(self._steps))]
         rows = shape[:-1].numel()
         workspace = Workspace(model, rows, self._descents.lowest // 2, is_pixels=is_pixels)
-        if reason := why_not_in_memory(workspace.ones):  # a mode that makes others of all tensors
+        if reason := unsupported_memory(workspace.ones):  # a mode that makes others of all tensors
             raise ValueError(f"Engine.step: a tensor that is made here {reason}; step outside")
         step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
@@ -224,7 +229,7 @@ class Engine:
             return GraphStep(TorchStep(workspace, self.loss)), "a CUDA graph of torch's operators"
         reason = "native=False"
         if self.native is not False:
-            reason = native.why_not_native(workspace, target, self.loss)
+            reason = native.unsupported_natively(workspace, target, self.loss)
             try:
                 if not reason:
                     if self._compiled is None:
@@ -252,10 +257,10 @@ class _Bound:
         self.target_shape = (workspace.rows, *target_row)
         self.generation = -1
         self.settings: list[Any] = []
-        self.descents: list[Descent] = []
+        self.descents: list[SGDUpdate] = []
         self.written: set[int] = set()  # storages, by where they begin
 
-    def take(self, x: Tensor, target: Tensor, descents: Descents) -> Tensor:
+    def take(self, x: Tensor, target: Tensor, descents: SGDUpdates) -> Tensor:
         if descents.generation != self.generation:
             self.step.bind(descents.slots)
             self.generation, self.descents = descents.generation, []

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.autograd.loss import mean_loss
-from torchmlp.engine import Engine, why_not
+from torchmlp.engine import Engine, unsupported_reason
 from torchmlp.engine.state.addresses import check_tensors
 from torchmlp.nn.mlp import MLP
 
@@ -70,7 +70,11 @@ def training_states(
         ValueError: the loss is no scalar or an unknown name; what the layers raise.
     """
     engine = None
-    if isinstance(model, MLP) and isinstance(loss, str) and not why_not(model, loss, optimizer):
+    if (
+        isinstance(model, MLP)
+        and isinstance(loss, str)
+        and not unsupported_reason(model, loss, optimizer)
+    ):
         engine = Engine(model, loss, optimizer)
         optimizer.zero_grad()  # what is there from before is nobody's
     for step, (x, target) in enumerate(batches, 1):

@@ -1,11 +1,11 @@
-"""Figures as files."""
+"""Save figures as PNG and SVG."""
 
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.atomic_file import atomic_writer
 from torchmlp.figures.style.rc import settings
 
 DPI = 150
@@ -22,7 +22,7 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
         for path in paths:
             # Without a date the same map is the same file.
             metadata = {"Date": None} if path.suffix == ".svg" else None
-            with whole_file(path) as file:
+            with atomic_writer(path) as file:
                 kind = path.suffix[1:]
                 figure.savefig(file, format=kind, dpi=DPI, facecolor="#ffffff", metadata=metadata)
     return paths

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torchmlp.gradcheck.finite_differences import Measurement, measure
 from torchmlp.gradcheck.float64 import WIDE, InFloat64
-from torchmlp.gradcheck.inputs import Gradients, as_float, named, wrong_shape
+from torchmlp.gradcheck.inputs import Gradients, as_float, by_name, wrong_shape
 
 WHO = "check_gradients"
 _SHIFT = 1e-3
@@ -246,7 +246,7 @@ def _variables(
 
 def _read(gradients: Gradients, variables: Mapping[str, _Variable]) -> dict[str, Tensor]:
     read = {}
-    for name, value in named(gradients, list(variables), WHO).items():
+    for name, value in by_name(gradients, list(variables), WHO).items():
         shape = variables[name].shape
         if value is None:
             raise ValueError(f"{WHO}: the gradient of {name} is None; expected shape {shape}")

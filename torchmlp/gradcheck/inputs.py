@@ -1,4 +1,4 @@
-"""Reading gradients that somebody hands over, before anything is compared."""
+"""Validate user-supplied gradients."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 Gradients = Mapping[str, Any] | Sequence[Any]
 
 
-def named(gradients: Gradients, names: Sequence[str], who: str) -> dict[str, Any]:
+def by_name(gradients: Gradients, names: Sequence[str], who: str) -> dict[str, Any]:
     """The gradients by parameter name, in the order of `names`.
 
     Args:

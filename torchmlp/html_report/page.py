@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from torchmlp.diagnosis.record.record import Record, Trial, plain
 from torchmlp.diagnosis.report.report import Report
-from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped
+from torchmlp.diagnosis.rules.attribution import UNTOUCHED, is_improvement
 from torchmlp.diagnosis.rules.causes import Finding
 from torchmlp.figures.diagnosis.captions import illustrations
 from torchmlp.figures.diagnosis.loss import ends, unlike
@@ -224,7 +224,7 @@ def _rows(trials: Iterable[Trial], report: Report) -> list[str]:
     return [
         _row(
             trial,
-            "✓ helped" if has_helped(trial, report.record) else "did not help",
+            "✓ helped" if is_improvement(trial, report.record) else "did not help",
             is_best=trial is report.remedy,
         )
         for trial in trials

@@ -1,4 +1,4 @@
-"""How the page looks."""
+"""CSS of the HTML report."""
 
 from collections.abc import Mapping
 

@@ -12,7 +12,7 @@ def dropout_mask(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*sha
     alike from one seed.
 
     Args:
-        x: tells shape, dtype and device; its values are not read.
+        x: gives shape, dtype and device (values unused).
         rate: in 0 <= rate < 1.
 
     Source: Srivastava et al. (2014), in the inverted form that leaves evaluation unscaled.

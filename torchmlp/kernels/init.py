@@ -1,4 +1,4 @@
-"""Initial weights by name, the good ones and the bad ones: a sick run is made of the bad ones.
+"""Weight initialisations by name, including the bad ones that the diagnosis is tested on.
 
 | name | weights | source |
 | --- | --- | --- |

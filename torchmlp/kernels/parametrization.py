@@ -1,4 +1,4 @@
-"""Width-independent training: what a layer's growth makes of its initial weights and its rate.
+"""Maximal update parametrization (muP): a layer's initial-weight and learning-rate multipliers.
 
 Under the standard parametrization the largest rate that trains falls as the hidden layers are
 widened. Under maximal update parametrization ("mup") one step changes every pre-activation by an

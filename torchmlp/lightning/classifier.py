@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torchmlp._compat.lightning import pl
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
-from torchmlp.data.labels import target_of
+from torchmlp.data.labels import encode_targets
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
 from torchmlp.lightning.checkpoints.run_state import RunState
-from torchmlp.lightning.eligibility import why_autograd
-from torchmlp.lightning.engine_adapter import FusedTraining
-from torchmlp.lightning.fast_loop import BatchesAhead
+from torchmlp.lightning.eligibility import reason_for_autograd
+from torchmlp.lightning.engine_adapter import EngineAdapter
+from torchmlp.lightning.fast_loop import FastEpochLoop
 from torchmlp.lightning.running_means import RunningMeans
 from torchmlp.lightning.schedules import OneCycle, for_lightning
 from torchmlp.nn.mlp import MLP
@@ -26,7 +26,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classifier(pl.LightningModule):
-    """An MLP that learns to tell images apart, with the loss and accuracy of every stage.
+    """An MLP image classifier, with the loss and accuracy of every stage.
 
     Logs `train_loss`, `train_accuracy`, `val_*` and `test_*`, means over the epoch, and
     `train_loss_step`. Losses are in nats, accuracies shares of 1.
@@ -82,8 +82,8 @@ class Classifier(pl.LightningModule):
         self.save_hyperparameters(ignore=["engine"])  # of a run, and not of the weights
         self.engine, self.trained_by = engine, ""
         self._means = RunningMeans()
-        self._fused: FusedTraining | None = None
-        self._ahead: BatchesAhead | None = None
+        self._fused: EngineAdapter | None = None
+        self._ahead: FastEpochLoop | None = None
         self.loss = loss
         self.example_input_array = torch.zeros(1, in_features)  # sizes and FLOPs of the summary
         self.mlp = MLP(
@@ -114,7 +114,7 @@ class Classifier(pl.LightningModule):
         """Choose how to train."""
         reason = "engine=autograd"
         if self.engine != "autograd":
-            reason = why_autograd(self, self.trainer, Classifier)
+            reason = reason_for_autograd(self, self.trainer, Classifier)
             if reason and self.engine == "fused":
                 raise ValueError(
                     f"engine=fused: {reason}; choose engine=auto, which trains this by autograd"
@@ -122,8 +122,8 @@ class Classifier(pl.LightningModule):
         self.trained_by = f"autograd ({reason})" if reason else "the engine"
         if reason:
             return
-        self._fused = FusedTraining(self.mlp, self.loss, self.trainer.optimizers[0], self._means)
-        self._ahead = BatchesAhead(self.trainer, self._fused.step)
+        self._fused = EngineAdapter(self.mlp, self.loss, self.trainer.optimizers[0], self._means)
+        self._ahead = FastEpochLoop(self.trainer, self._fused.step)
 
     def on_train_end(self) -> None:
         """Say how it was trained, and give the buffers back."""
@@ -203,7 +203,7 @@ class Classifier(pl.LightningModule):
         """The network, its loss and no optimizer of its own, as a diagnosis takes them apart."""
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            target = target_of(labels, self.loss, logits.shape[-1], logits.dtype)
+            target = encode_targets(labels, self.loss, logits.shape[-1], logits.dtype)
             return mean_loss(logits, target, self.loss)
 
         return self, loss, None
@@ -230,7 +230,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         logits = self(images)
         right = (logits.detach().argmax(-1) == labels).sum()
-        target = target_of(labels, self.loss, logits.shape[-1], logits.dtype)
+        target = encode_targets(labels, self.loss, logits.shape[-1], logits.dtype)
         return mean_loss(logits, target, self.loss), right
 
     def _log_running(self, name: str, total: Tensor, *, prog_bar: bool = False) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchmlp._compat.lightning import pl
 from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images, shift_images
-from torchmlp.data.batches.device import place
+from torchmlp.data.batches.device import to_device_if_it_fits
 from torchmlp.data.images.registry import CLASSES
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
@@ -201,7 +201,11 @@ class ImageDataModule(pl.LightningDataModule):
         return Batches(*placed, size, rank=rank, world_size=world_size)
 
     def _place(self, values: Tensor) -> Tensor:
-        return place(values, self.trainer.strategy.root_device) if self.trainer else values
+        return (
+            to_device_if_it_fits(values, self.trainer.strategy.root_device)
+            if self.trainer
+            else values
+        )
 
     def _share(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

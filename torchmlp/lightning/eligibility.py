@@ -1,10 +1,10 @@
-"""What in a run keeps the engine from training it, in a sentence each."""
+"""Whether the engine can train a run of Lightning's, and if not, why, in a sentence."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torchmlp._compat.lightning import pl
-from torchmlp.engine import why_not
+from torchmlp.engine import unsupported_reason
 from torchmlp.lightning.fast_loop import overrides
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
@@ -16,7 +16,7 @@ OWN_TRAINING = (
 PRECISIONS = ("32-true", "64-true", "16-true", "bf16-true")
 
 
-def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]) -> str:
+def reason_for_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]) -> str:
     """What in a run keeps the engine from training the `mlp` of `module`; "" where nothing does.
 
     Args:
@@ -24,7 +24,7 @@ def why_autograd(module: Any, trainer: pl.Trainer, own: type[pl.LightningModule]
         trainer: about to train, optimizers made.
         own: the class whose `forward` and `training_step` the engine stands for.
     """
-    return next(_reasons(module, trainer, own), "") or why_not(
+    return next(_reasons(module, trainer, own), "") or unsupported_reason(
         module.mlp, module.loss, trainer.optimizers[0]
     )
 

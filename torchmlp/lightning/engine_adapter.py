@@ -1,4 +1,4 @@
-"""Train a Classifier with the engine."""
+"""Train a `Classifier` with the engine: what becomes of one of Lightning's batches."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.data import scale_pixels
-from torchmlp.data.labels import target_of
+from torchmlp.data.labels import encode_targets
 from torchmlp.engine import Engine
 from torchmlp.lightning.running_means import RunningMeans
 from torchmlp.nn.mlp import MLP
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class FusedTraining:
+class EngineAdapter:
     """The training of an MLP with a loss by name, by the engine.
 
     Args:
@@ -50,7 +50,7 @@ class FusedTraining:
         # Dropout's masks are drawn from it: who looks into a step has to draw the same.
         self.last = batch, torch.get_rng_state() if self.draws else None
         mlp, dtype = self.engine.model, self.engine.model.weights[0].dtype
-        target = target_of(labels, self.loss, mlp.out_features, dtype)
+        target = encode_targets(labels, self.loss, mlp.out_features, dtype)
         # Pixels are scaled in the step.
         x = images if images.dtype == torch.uint8 else scale_pixels(images, dtype)
         loss = self.engine.step(x, target)

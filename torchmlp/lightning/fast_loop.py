@@ -1,9 +1,10 @@
-"""Several minibatches for each of Lightning's: its loop costs as much as a small network's step.
+"""Several minibatches per iteration of Lightning's loop, which costs more than a small step.
 
 Lightning's `advance` trains on one batch and calls every hook there is. Before it takes its batch,
-`BatchesAhead` takes those that nobody watches, with the loop's own counters, schedulers and data:
-global_step, epochs, the progress bar and a resumed run are what they would have been. Batches after
-which something happens (a log row, validation, the end of an epoch or of the run) stay Lightning's.
+`FastEpochLoop` takes those that nothing observes, with the loop's own counters, schedulers and
+data: global_step, epochs, the progress bar and a resumed run are what they would have been. Batches
+after which something happens (a log row, validation, the end of an epoch or of the run) stay
+Lightning's.
 """
 
 import math
@@ -15,20 +16,20 @@ from typing import Any
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
-from torchmlp.lightning.callbacks.terminate_on_nonfinite import StopWhenNotFinite
+from torchmlp.lightning.callbacks.terminate_on_nonfinite import TerminateOnNonFinite
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException  # isort: skip  after pl
 
-AT_MOST_S = 0.1  # between two of Lightning's: what a progress bar may stand still
+MAX_BURST_S = 0.1  # the longest time without a progress update
 WATCHES_A_BATCH = (
     "on_train_batch_start",
     "on_train_batch_end",
     "on_before_zero_grad",
 )
 # Their own hooks for a batch do something only where a log row or a checkpoint is due, or can wait
-# for `AT_MOST_S`; the first one's are called here.
+# for `MAX_BURST_S`; the first one's are called here.
 CAN_WAIT = (
-    StopWhenNotFinite,
+    TerminateOnNonFinite,
     pl.callbacks.TQDMProgressBar,
     pl.callbacks.RichProgressBar,
     pl.callbacks.LearningRateMonitor,
@@ -37,7 +38,7 @@ CAN_WAIT = (
 )
 
 
-class BatchesAhead:
+class FastEpochLoop:
     """Trains on the batches that nobody watches, ahead of each of Lightning's.
 
     Args:
@@ -47,14 +48,14 @@ class BatchesAhead:
 
     def __init__(self, trainer: Any, step: Callable[[Any], Tensor]) -> None:
         self.trainer, self.step = trainer, step
-        self.finite = [c for c in _callbacks(trainer) if isinstance(c, StopWhenNotFinite)]
+        self.finite = [c for c in _callbacks(trainer) if isinstance(c, TerminateOnNonFinite)]
         shown = getattr(trainer.progress_bar_callback, "refresh_rate", 1)
         if shown == 1:
             shown = 0  # a bar that shows every batch can wait
         self.every = [n for n in (trainer.log_every_n_steps, shown, *_checkpoints(trainer)) if n]
         self.loop: Any = trainer.fit_loop.epoch_loop
         self.transfers = _transfers(trainer)
-        self.watch = _WhenCut()
+        self.watch = _ForwardExceptions()
         trainer.callbacks.append(self.watch)
         if not _is_watched(trainer):
             self.loop.advance = self._advance
@@ -70,14 +71,14 @@ class BatchesAhead:
         # The first batch of a resumed run is Lightning's to sort out; and without a length nobody
         # knows which batch is the epoch's last before it is taken.
         if not loop.restarting and _has_length(data_fetcher):
-            end = time.monotonic() + AT_MOST_S
-            while self._nobody_watches() and time.monotonic() < end:
+            end = time.monotonic() + MAX_BURST_S
+            while self._next_batch_is_unobserved() and time.monotonic() < end:
                 self._train(data_fetcher)
                 if self.trainer.received_sigterm:
                     raise SIGTERMException  # as Lightning does after a batch
         type(loop).advance(loop, data_fetcher)
 
-    def _nobody_watches(self) -> bool:
+    def _next_batch_is_unobserved(self) -> bool:
         """Whether nothing happens after the next batch."""
         loop, trainer = self.loop, self.trainer
         batch, step = loop.batch_progress.current.ready + 1, loop._batches_that_stepped + 1
@@ -187,7 +188,7 @@ def overrides(watcher: Any, base: type, name: str) -> bool:
     return getattr(getattr(watcher, name), "__func__", None) is not getattr(base, name)
 
 
-class _WhenCut(pl.Callback):
+class _ForwardExceptions(pl.Callback):
     """Tells the module of an exception, as Lightning tells callbacks and data."""
 
     def on_exception(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.atomic_file import sweep, write_whole
+from torchmlp._runtime.atomic_file import sweep, write_atomically
 
 from lightning_fabric.loggers.logger import rank_zero_experiment  # isort: skip  after pl
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter  # isort: skip
@@ -97,5 +97,5 @@ class _Writer(ExperimentWriter):
 def write_summary(folder: str | os.PathLike[str], summary: dict[str, Any]) -> Path:
     """Write summary.json: what the run was trained and measured on, and what it reached."""
     path = Path(folder) / "summary.json"
-    write_whole(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return path

@@ -26,7 +26,7 @@ def scale_rates(optimizer: Kind, model: nn.Module) -> Kind:
     MLP under "mup" is left as it is.
 
     Args:
-        optimizer: over the model's parameters; nothing has been made of it yet.
+        optimizer: over the model's parameters; not yet stepped, no scheduler attached.
         model: an MLP, or a module that holds some.
 
     Returns:

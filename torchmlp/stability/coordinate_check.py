@@ -19,7 +19,7 @@ from torch import Tensor, nn, optim
 
 from torchmlp.data import scale_pixels
 from torchmlp.data.images.embedded import read_embedded
-from torchmlp.data.labels import target_of
+from torchmlp.data.labels import encode_targets
 from torchmlp.engine import Engine
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, run
@@ -137,7 +137,7 @@ def coordinate_check(
     images = scale_pixels(digits.train_images, torch.float32)
     probe = scale_pixels(digits.test_images[:PROBE], torch.float32)
     inputs, classes = images.shape[1], len(digits.classes)
-    targets = target_of(digits.train_labels, loss, classes, images.dtype)
+    targets = encode_targets(digits.train_labels, loss, classes, images.dtype)
 
     def measured(width: int, seed: int) -> Table:
         """Of a run: by step, what `_measure` gives."""

@@ -34,9 +34,9 @@ def idx(values: np.ndarray, dtype: str = "u1") -> bytes:
     return head + struct.pack(f">{values.ndim}I", *values.shape) + values.astype(dtype).tobytes()
 
 
-def write_idx(folder: Path, name: str, rows: slice, *, packed: bool) -> tuple[Path, Path]:
+def write_idx(folder: Path, name: str, rows: slice, *, compressed: bool) -> tuple[Path, Path]:
     images, labels = folder / f"{name}-images", folder / f"{name}-labels"
-    pack: Callable[[bytes], bytes] = gzip.compress if packed else bytes
+    pack: Callable[[bytes], bytes] = gzip.compress if compressed else bytes
     images.write_bytes(pack(idx(INPUTS[rows])))
     labels.write_bytes(pack(idx(INDICES[rows])))
     return images, labels
@@ -50,7 +50,7 @@ def write(folder: Path, kind: str, edges: Sequence[int] = (0, 40, 41, 41, 103)) 
         rows = slice(first, last)
         this = kinds[number % 4] if kind == "mixed" else kind
         if this in {"raw", "gz"}:
-            shards.append(write_idx(folder, f"{number}", rows, packed=this == "gz"))
+            shards.append(write_idx(folder, f"{number}", rows, compressed=this == "gz"))
         else:
             path = folder / f"{number}.npz"
             save = np.savez if this == "npz" else np.savez_compressed
@@ -327,7 +327,7 @@ def test_batches_own_their_memory(tmp_path: Path) -> None:
 
 def test_a_block_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However its rows are permuted, they are read together."""
-    module = sys.modules["torchmlp.data.shards.shards"]
+    module = sys.modules["torchmlp.data.shards.format"]
     fill = module._fill
     reads: list[int] = []
 
@@ -353,7 +353,7 @@ def test_write_shards_round_trip(tmp_path: Path, of: Callable[[np.ndarray], Any]
     assert [path.name for path in paths] == [f"shard-0000{k}.npz" for k in range(3)]
     assert sorted(folder.parent.rglob("*")) == [folder, *paths]
     loader = StreamingBatches(paths, 103)
-    assert not any(shard.packed for shard in loader._shards)
+    assert not any(shard.compressed for shard in loader._shards)
     ((x, targets),) = loader
     assert x.numpy().tolist() == INPUTS.tolist()
     assert targets.tolist() == INDICES.tolist()
@@ -506,11 +506,11 @@ def test_a_flipped_bit_is_an_error_of_ours_or_none(tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_too_long_a_file_is_an_error(tmp_path: Path, packed: bool) -> None:
+def test_too_long_a_file_is_an_error(tmp_path: Path, compressed: bool) -> None:
     """Bytes that the header does not tell of are not passed over."""
-    images, labels = write_idx(tmp_path, "a", slice(None), packed=False)
+    images, labels = write_idx(tmp_path, "a", slice(None), compressed=False)
     content = images.read_bytes() + b"\0"
-    images.write_bytes(gzip.compress(content) if packed else content)
+    images.write_bytes(gzip.compress(content) if compressed else content)
     with pytest.raises(DataError, match="a-images cannot be read, or is damaged"):
         seen(StreamingBatches([(images, labels)], 10))
 
@@ -595,8 +595,8 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     images = np.arange(10 * step, dtype=np.int64)[:, None].astype(np.uint8)
     images, labels = np.broadcast_to(images, (10 * step, 784)), np.arange(10 * step) % 10
     npz = write_shards(images, labels, tmp_path / "npz", step // 4)
-    packed = [tmp_path / f"{k}.npz" for k in range(40)]
-    for k, path in enumerate(packed):
+    compressed = [tmp_path / f"{k}.npz" for k in range(40)]
+    for k, path in enumerate(compressed):
         rows = slice(k * step // 4, (k + 1) * step // 4)
         np.savez_compressed(path, inputs=images[rows], targets=labels[rows])
     raw: dict[int, list[Any]] = {}
@@ -604,6 +604,6 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
         raw[size] = [(tmp_path / f"x{size}", tmp_path / f"y{size}")]
         raw[size][0][0].write_bytes(idx(images[: size * step]))
         raw[size][0][1].write_bytes(idx(labels[: size * step]))
-    for small, large in ((raw[1], raw[10]), (npz[:4], npz), (packed[:4], packed)):
+    for small, large in ((raw[1], raw[10]), (npz[:4], npz), (compressed[:4], compressed)):
         assert peak_mib("stream", large, 10 * step) - peak_mib("stream", small, step) <= 16
     assert peak_mib("memory", npz, 10 * step) - peak_mib("memory", npz[:4], step) >= 200

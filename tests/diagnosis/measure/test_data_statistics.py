@@ -48,7 +48,7 @@ def test_images_have_as_many_features_as_pixels() -> None:
     assert measure_inputs(torch.rand(5, 3, 4), torch.rand(5, 3, 4)).features == 12
 
 
-def kind_of(target: Tensor, units: int = 1, loss: str = "own") -> Targets:
+def infer_network(target: Tensor, units: int = 1, loss: str = "own") -> Targets:
     return measure_targets(torch.rand(len(target), 2), target, units, loss)
 
 
@@ -75,20 +75,20 @@ def test_targets_are_told_apart(
     target: Tensor, units: int, loss: str, kind: str, classes: int
 ) -> None:
     """Indices, one-hot rows, 0/1 and -1/1 are classes; several 0/1 labels; the rest numbers."""
-    found = kind_of(target, units, loss)
+    found = infer_network(target, units, loss)
     assert (found.kind, found.classes) == (kind, classes)
 
 
 def test_the_entropy_is_that_of_the_shares() -> None:
     """In nats; the commonest class's share beside it."""
-    found = kind_of(torch.tensor([0] * 6 + [1] * 3 + [2] * 3), 3, "cross_entropy")
+    found = infer_network(torch.tensor([0] * 6 + [1] * 3 + [2] * 3), 3, "cross_entropy")
     assert found.entropy == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(4))
     assert found.commonest == 0.5
 
 
 def test_lost_targets_are_counted() -> None:
     """And nothing is probed with them."""
-    found = kind_of(torch.tensor([math.nan, 1.5, math.inf, 0.2] * 20))
+    found = infer_network(torch.tensor([math.nan, 1.5, math.inf, 0.2] * 20))
     assert found.not_finite == 0.5
     assert found.linear is None
 

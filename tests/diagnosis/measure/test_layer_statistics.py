@@ -19,7 +19,7 @@ from torchmlp.diagnosis.measure.layer_statistics import (
     spread,
 )
 from torchmlp.diagnosis.record.record import Layer, LayerSample
-from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -30,11 +30,11 @@ def layers(model: nn.Module, x: Tensor = X) -> list[Layer]:
     return [measure_layer(k, place, model) for k, place in enumerate(found(model, x), 1)]
 
 
-def found(model: nn.Module, x: Tensor = X) -> list[Place]:
+def found(model: nn.Module, x: Tensor = X) -> list[TracedLayer]:
     trace = Trace(model)
     with trace:
         model(x)
-    return places(trace.calls)
+    return find_layers(trace.calls)
 
 
 def test_rms_is_the_root_of_the_mean_square() -> None:
@@ -153,7 +153,7 @@ def sampled(model: nn.Module, x: Tensor = X) -> tuple[list[LayerSample], list[Te
     trace = Trace(model)
     with trace:
         output = model(x)
-    at = places(trace.calls)
+    at = find_layers(trace.calls)
     parameters = dict(model.named_parameters())
     return sample_layers(
         at, F.cross_entropy(output, Y), len(x), [parameters[p.call.weight] for p in at]
@@ -225,7 +225,7 @@ def test_deltas_lost_in_16_bits_are_counted() -> None:
     trace = Trace(model)
     with trace:
         output = model(X.half())
-    at = places(trace.calls)
+    at = find_layers(trace.calls)
     weights = [*model.parameters()][::2]
     for scale, lost in ((1.0, False), (1e-4, True)):
         samples, _ = sample_layers(at, scale * F.cross_entropy(output, Y), 40, weights)

@@ -25,10 +25,12 @@ from tests.diagnosis.runs import (
 )
 from torchmlp.diagnosis.measure.nonfinite import is_finite, locate
 from torchmlp.diagnosis.record.record import NotFinite
-from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.run import TrainingRun
 
 
-def located(run: Run, step: int = 3, prepare: Callable[[Subject], None] | None = None) -> NotFinite:
+def located(
+    run: Run, step: int = 3, prepare: Callable[[TrainingRun], None] | None = None
+) -> NotFinite:
     """What is found in the first batch of a run that breaks there."""
     subject = replace(run, batch_size=240).subject()
     if prepare:
@@ -77,7 +79,7 @@ def test_the_logarithm_of_0() -> None:
     """In the loss, with its argument."""
     run = replace(PROBABILITY, loss=log_of_sigmoid)
 
-    def shut(subject: Subject) -> None:
+    def shut(subject: TrainingRun) -> None:
         with torch.no_grad():
             [*subject.model.parameters()][-1].fill_(-200.0)
 
@@ -109,7 +111,7 @@ def test_a_lost_target() -> None:
 def test_a_lost_weight(layer: int, name: str) -> None:
     """In its layer, although all that follows is nan too."""
 
-    def lose(subject: Subject) -> None:
+    def lose(subject: TrainingRun) -> None:
         parameters = dict(subject.model.named_parameters())
         parameters[f"{2 * layer - 2}.{name}"].data.view(-1)[0] = math.nan
 
@@ -120,7 +122,7 @@ def test_a_lost_weight(layer: int, name: str) -> None:
 def test_a_product_that_overflows() -> None:
     """z of the layer, made by its multiplication."""
 
-    def enlarge(subject: Subject) -> None:
+    def enlarge(subject: TrainingRun) -> None:
         with torch.no_grad():
             for parameter in subject.model.parameters():
                 parameter.mul_(1e30)

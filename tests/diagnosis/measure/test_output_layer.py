@@ -24,7 +24,7 @@ from torchmlp.diagnosis.measure.output_layer import (
     read_head,
 )
 from torchmlp.diagnosis.record.record import Design
-from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -44,7 +44,7 @@ def pass_of(model: nn.Module, loss: Loss, target: Tensor = Y) -> Trace:
 def head_of(model: nn.Module, loss: Loss = F.cross_entropy, target: Tensor = Y) -> Design:
     """The design that a pass shows."""
     trace, design = pass_of(model, loss, target), Design()
-    read_head(design, trace.calls, places(trace.calls), trace.failed)
+    read_head(design, trace.calls, find_layers(trace.calls), trace.failed)
     return design
 
 
@@ -87,7 +87,7 @@ def test_torchs_losses_have_their_names(loss: Loss) -> None:
 def test_a_loss_that_was_named_keeps_its_name() -> None:
     """What the user said counts."""
     trace, design = pass_of(net(3, 4, 3), F.cross_entropy), Design(loss="mse_loss")
-    read_head(design, trace.calls, places(trace.calls), trace.failed)
+    read_head(design, trace.calls, find_layers(trace.calls), trace.failed)
     assert design.loss == "mse_loss"
 
 
@@ -99,7 +99,7 @@ def test_a_loss_that_raised_is_known() -> None:
         trace.output, trace.phase = model(X), "loss"
         with pytest.raises(IndexError):
             F.cross_entropy(trace.output, Y + 9)
-    read_head(design, trace.calls, places(trace.calls), trace.failed)
+    read_head(design, trace.calls, find_layers(trace.calls), trace.failed)
     assert design.loss == "cross_entropy"
 
 

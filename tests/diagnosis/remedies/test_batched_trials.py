@@ -45,8 +45,8 @@ from torchmlp.diagnosis.remedies import batched_trials as together
 from torchmlp.diagnosis.remedies import search
 from torchmlp.diagnosis.remedies.catalogue import Change
 from torchmlp.diagnosis.remedies.trial import attempt
-from torchmlp.diagnosis.run.run import Batch, StepSubject, Subject
-from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.run.run import Batch, TrainingRun, TrainingStepRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
 
 CHANGES = [
     Change("none", ("a cause",)),
@@ -342,7 +342,7 @@ def test_momentum_from_before_is_left_to_the_optimizer(attempted: list[str]) -> 
     subject = replace(GOOD, optim=sgd(0.05, 0.9)).subject()
     subject.forward(subject.batch(0))[1].backward()  # type: ignore[no-untyped-call]
     subject.optimizer.step()
-    start = Start(subject.model, subject.optimizer)
+    start = Snapshot(subject.model, subject.optimizer)
     run = replace(bench(GOOD), subject=subject, start=start)
     compare(run, CHANGES[:2])
     assert attempted == ["none", "lower rate"]
@@ -352,10 +352,10 @@ def test_a_training_step_is_left_whole(attempted: list[str]) -> None:
     """What it does at a later step nobody knows."""
     plain = bench(GOOD)
     model, optimizer = plain.subject.model, plain.subject.optimizer
-    subject = StepSubject(
+    subject = TrainingStepRun(
         model, lambda b: F.cross_entropy(model(b[0]), b[1]), optimizer, plain.subject.batches
     )
-    run = replace(plain, subject=subject, start=Start(model, optimizer))
+    run = replace(plain, subject=subject, start=Snapshot(model, optimizer))
     compare(run, CHANGES[:2])
     assert attempted == ["none", "lower rate"]
 
@@ -364,7 +364,7 @@ def test_a_schedule_is_run_through() -> None:
     """The run's own rate at every step, and beside it the one that decays."""
     run = bench(GOOD)
     plain = run.subject
-    subject = Subject(
+    subject = TrainingRun(
         plain.model, plain.loss, plain.optimizer, plain.batches, lambda k, n: (1 + k) / n
     )
     compare(replace(run, subject=subject))

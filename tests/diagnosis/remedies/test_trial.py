@@ -35,15 +35,15 @@ from tests.diagnosis.runs import (
 )
 from tests.diagnosis.test_diagnose import Functional, batch_norm, differences, state_of
 from torchmlp import MLP
-from torchmlp.diagnosis.diagnose import measure
+from torchmlp.diagnosis.diagnose import measure_run
 from torchmlp.diagnosis.measure.data_statistics import gathered
 from torchmlp.diagnosis.measure.scoring import scoring_of
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change
 from torchmlp.diagnosis.remedies.modified_run import stable_loss
 from torchmlp.diagnosis.remedies.trial import attempt
-from torchmlp.diagnosis.run.run import Batch, Subject
-from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.run.run import Batch, TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
 
 STEPS = 25
 
@@ -52,8 +52,8 @@ STEPS = 25
 class Bench:
     """A run, measured, from whose start changes are tried."""
 
-    subject: Subject
-    start: Start
+    subject: TrainingRun
+    start: Snapshot
     record: Record
 
     def tried(self, **change: Any) -> Trial | None:
@@ -83,8 +83,8 @@ class Bench:
 def bench(run: Run) -> Bench:
     """The run, measured for some steps and brought back."""
     subject = run.subject()
-    start = Start(subject.model, subject.optimizer)
-    record = measure(subject, start, STEPS)
+    start = Snapshot(subject.model, subject.optimizer)
+    record = measure_run(subject, start, STEPS)
     start.restore()
     return Bench(subject, start, record)
 

@@ -9,12 +9,12 @@ from tests.diagnosis.rules.test_rules import healthy
 from torchmlp.diagnosis.record.record import NotFinite, Record, Trial
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,
-    has_helped,
+    is_improvement,
     judge,
-    ranked,
+    rank_trials,
     untouched_score,
 )
-from torchmlp.diagnosis.rules.evaluate import suspects
+from torchmlp.diagnosis.rules.evaluate import evaluate_rules
 
 
 def failing(*trials: tuple[str, float]) -> Record:
@@ -34,7 +34,7 @@ def named(record: Record) -> list[str]:
 
 def test_the_failing_run_has_two_suspects() -> None:
     """Between which the trials decide."""
-    causes = [finding.cause for finding in suspects(failing())]
+    causes = [finding.cause for finding in evaluate_rules(failing())]
     assert causes == ["init-too-large", "learning-rate-too-high"]
 
 
@@ -81,7 +81,7 @@ def test_a_run_that_does_well_has_no_finding() -> None:
     record = failing()
     record.score = 0.99
     record.trials[0] = replace(record.trials[0], score=0.99)
-    assert suspects(record)
+    assert evaluate_rules(record)
     assert judge(record) == []
 
 
@@ -111,13 +111,13 @@ def test_trials_are_ranked_by_score() -> None:
     """The best first, fewer changes before more, those that broke last; the run itself is none."""
     record = failing(("a", 0.6), ("b", math.nan), ("c", 0.9))
     record.trials.append(Trial("a, c", ["a", "c"], 100, [1.0, 0.1], 0.9))
-    assert [trial.name for trial in ranked(record)] == ["c", "a, c", "a", "b"]
+    assert [trial.name for trial in rank_trials(record)] == ["c", "a, c", "a", "b"]
 
 
 def test_a_trial_helps_that_does_clearly_better() -> None:
     """Than the run itself; one that broke does not."""
     record = failing(("a", 0.9), ("b", 0.505), ("c", math.nan))
-    assert [has_helped(trial, record) for trial in record.trials[1:]] == [True, False, False]
+    assert [is_improvement(trial, record) for trial in record.trials[1:]] == [True, False, False]
 
 
 @pytest.mark.parametrize(("score", "counted"), [(0.7, 0.7), (math.nan, 0.5), (-3.0, 0.0)])

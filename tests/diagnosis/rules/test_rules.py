@@ -19,7 +19,7 @@ from torchmlp.diagnosis.record.record import (
     Trial,
 )
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
-from torchmlp.diagnosis.rules.evaluate import RULES, suspects
+from torchmlp.diagnosis.rules.evaluate import RULES, evaluate_rules
 
 CASES = {str(case): case for case in cases() if not case.variant}
 
@@ -35,17 +35,17 @@ def test_rules_are_pure(name: str) -> None:
     """Asked twice they say the same, and the record is the same afterwards."""
     record = record_of(name)
     before = record.to_json()
-    first, second = suspects(record), suspects(record)
+    first, second = evaluate_rules(record), evaluate_rules(record)
     assert repr(first) == repr(second)
     assert record.to_json() == before
-    assert repr(suspects(Record.from_json(before))) == repr(first)
+    assert repr(evaluate_rules(Record.from_json(before))) == repr(first)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_findings_are_whole(name: str) -> None:
     """A known cause, once; a layer that there is; a step of the run; numbers; full sentences."""
     record = record_of(name)
-    found = suspects(record)
+    found = evaluate_rules(record)
     assert len({finding.cause for finding in found}) == len(found)
     for finding in found:
         assert finding.cause in CAUSES
@@ -103,7 +103,7 @@ def healthy() -> Record:
 
 
 def causes_of(record: Record) -> set[str]:
-    return {finding.cause for finding in suspects(record)}
+    return {finding.cause for finding in evaluate_rules(record)}
 
 
 def test_a_healthy_record_has_no_suspects() -> None:
@@ -181,7 +181,7 @@ def test_the_highest_wrong_layer_is_named() -> None:
     record.design.by_hand = ["Tanh"]
     for layer in record.layers:
         layer.gradient_error = 1.5
-    assert [finding.layer for finding in suspects(record)] == [2]
+    assert [finding.layer for finding in evaluate_rules(record)] == [2]
 
 
 def test_a_falling_loss_is_no_divergence() -> None:
@@ -216,6 +216,6 @@ def test_what_a_trial_shows_is_a_suspect(cause: str) -> None:
     record = healthy()
     record.score = 0.5
     record.trials.append(Trial("changed", [cause], 100, [0.7, 0.1], 0.97))
-    (finding,) = suspects(record)
+    (finding,) = evaluate_rules(record)
     assert finding.cause == cause
     assert 0.97 in finding.evidence.values()

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.diagnosis.runs import GOOD, blobs, in_batches, net
 from tests.diagnosis.test_diagnose import BEGUN, differences, state_of
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, StepSubject, Subject
-from torchmlp.diagnosis.run.snapshot import Start, left_alone
+from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, TrainingRun, TrainingStepRun
+from torchmlp.diagnosis.run.snapshot import Snapshot, restored_afterwards
 from torchmlp.diagnosis.trace.trace import Trace
 
 
@@ -94,7 +94,7 @@ def test_a_dataloader_keeps_its_batches() -> None:
 def test_a_loss_may_be_a_name(name: str, expected: Tensor | None) -> None:
     """One of this package's, a mean over the batch."""
     model = nn.Linear(2, 3)
-    subject = Subject(model, name, SGD(model.parameters(), 0.1), in_batches(blobs()))
+    subject = TrainingRun(model, name, SGD(model.parameters(), 0.1), in_batches(blobs()))
     target = torch.zeros(4).long() if expected is not None else torch.zeros(4, 3)
     value = subject.loss_of(torch.ones(4, 3), target)
     assert value.shape == ()
@@ -104,9 +104,9 @@ def test_a_loss_may_be_a_name(name: str, expected: Tensor | None) -> None:
 
 def test_a_loss_of_one_number_is_a_scalar() -> None:
     """Whatever its axes."""
-    assert Subject.scalar(torch.ones(1, 1)).shape == ()
+    assert TrainingRun.scalar(torch.ones(1, 1)).shape == ()
     with pytest.raises(CannotDiagnoseError, match=r"shape \(2,\)"):
-        Subject.scalar(torch.ones(2))
+        TrainingRun.scalar(torch.ones(2))
 
 
 def test_the_phase_of_a_traced_pass_changes_at_the_output() -> None:
@@ -128,19 +128,19 @@ def test_an_optimizer_that_needs_a_closure_is_known() -> None:
         (SGD(model.parameters(), 0.1), False),
         (Adam(model.parameters()), False),
     ):
-        assert Subject(model, "mse", optimizer, in_batches(blobs())).needs_closure == needs
+        assert TrainingRun(model, "mse", optimizer, in_batches(blobs())).needs_closure == needs
 
 
 def test_an_optimizer_over_some_of_the_parameters_will_do() -> None:
     """Only the last layer is trained, say."""
     model = net(2, 8, 3)
-    Subject(model, "mse", SGD(model[2].parameters(), 0.1), in_batches(blobs()))
+    TrainingRun(model, "mse", SGD(model[2].parameters(), 0.1), in_batches(blobs()))
 
 
 def test_a_training_step_is_a_subject_too() -> None:
     """Its output is what entered torch's loss."""
     model = net(2, 8, 3)
-    subject = StepSubject(
+    subject = TrainingStepRun(
         model,
         lambda batch: F.cross_entropy(model(batch[0]), batch[1]),
         SGD(model.parameters(), 0.1),
@@ -162,7 +162,7 @@ def test_a_start_is_brought_back_from_anywhere_and_again() -> None:
     for made in BEGUN.values():
         model, optimizer = made()
         before = state_of(model, optimizer)
-        start = Start(model, optimizer)
+        start = Snapshot(model, optimizer)
         for _ in range(2):
             model.zero_grad()
             model.double().eval().requires_grad_(requires_grad=False)
@@ -186,7 +186,7 @@ def test_a_gradient_overwritten_in_place_is_brought_back() -> None:
     model(torch.ones(1, 2)).sum().backward()
     gradient = model.weight.grad
     assert gradient is not None
-    with left_alone(model, SGD(model.parameters(), 0.1)):
+    with restored_afterwards(model, SGD(model.parameters(), 0.1)):
         gradient.zero_()
         model.zero_grad()
     assert model.weight.grad is gradient
@@ -197,7 +197,7 @@ def test_what_is_learned_later_does_not_reach_into_the_start() -> None:
     """Momentum that goes on in place from the restored state leaves the kept one alone."""
     model, optimizer = BEGUN["Sequential, SGD"]()
     before = state_of(model, optimizer)
-    start = Start(model, optimizer)
+    start = Snapshot(model, optimizer)
     for _ in range(3):
         model(blobs()[0]).square().mean().backward()
         optimizer.step()
@@ -209,6 +209,6 @@ def test_an_error_inside_goes_through() -> None:
     """And everything is as it was."""
     model, optimizer = BEGUN["BatchNorm, Adagrad"]()
     before = state_of(model, optimizer)
-    with pytest.raises(KeyError), left_alone(model, optimizer):
+    with pytest.raises(KeyError), restored_afterwards(model, optimizer):
         {"output": model(blobs()[0])}["loss"]
     assert differences(before, state_of(model, optimizer)) == []

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from tests.diagnosis.runs import Bent, Tanh, by_hand, net
 from torchmlp import MLP
-from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -25,8 +25,8 @@ def traced(model: nn.Module, x: Tensor = X, **options: Any) -> tuple[Trace, Tens
     return trace, output
 
 
-def layers(model: nn.Module, x: Tensor = X) -> list[Place]:
-    return places(traced(model, x)[0].calls)
+def layers(model: nn.Module, x: Tensor = X) -> list[TracedLayer]:
+    return find_layers(traced(model, x)[0].calls)
 
 
 SPELLINGS: dict[str, Callable[[], nn.Module]] = {
@@ -87,7 +87,7 @@ def test_activations_have_torchs_names(module: nn.Module, name: str) -> None:
     """One that is written out is "own"; nothing is "identity"."""
     first, *_ = layers(nn.Sequential(nn.Linear(3, 4), module, nn.Linear(4, 2)))
     assert first.name == name
-    assert first.is_bent == (name != "identity")
+    assert first.is_nonlinear == (name != "identity")
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu", "identity"])
@@ -175,7 +175,7 @@ def test_an_edit_replaces_the_call_it_names_and_no_other() -> None:
     """Two equal activations, one of them replaced; all before and between is the same."""
     model = net(3, 4, 4, 2, phi=nn.Tanh)
     plain, _ = traced(model)
-    second = places(plain.calls)[1].activation
+    second = find_layers(plain.calls)[1].activation
     assert second is not None
     asked: list[tuple[Any, Tensor]] = []
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmlp.engine.state.sgd_update import Descent, Descents, gradient_only, sgd_descent
+from torchmlp.engine.state.sgd_update import SGDUpdate, SGDUpdates, gradient_only, sgd_update
 from torchmlp.engine.state.structure import is_fusible
 
 
@@ -30,8 +30,8 @@ def settings_of_sgd(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def apply(descent: Descent, value: Tensor, into: Tensor, product: Tensor) -> None:
-    """The four lines of `Descent`'s docstring, for a product δᵀ a that is known."""
+def apply(descent: SGDUpdate, value: Tensor, into: Tensor, product: Tensor) -> None:
+    """The four lines of `SGDUpdate`'s docstring, for a product δᵀ a that is known."""
     value += descent.ahead * into
     if descent.decay:
         into.mul_(descent.fade).add_(descent.decay * value)
@@ -55,7 +55,7 @@ def test_the_coefficients_are_those_of_sgd(settings: dict[str, Any], rows: int, 
         product = torch.randn(5, dtype=torch.float64)
         theirs.grad = product / rows
         optimizer.step()
-        apply(sgd_descent(rows, **settings, first=step == 0), mine, into, product)
+        apply(sgd_update(rows, **settings, first=step == 0), mine, into, product)
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-12, atol=1e-12)
         if settings["momentum"]:
             expected = optimizer.state[theirs]["momentum_buffer"]
@@ -67,7 +67,7 @@ def test_decay_is_not_rounded_into_a_factor() -> None:
     theirs = torch.nn.Parameter(torch.ones(100))
     mine = theirs.detach().clone()
     optimizer = torch.optim.SGD([theirs], lr=0.003, weight_decay=1e-5)
-    descent = sgd_descent(1, 0.003, weight_decay=1e-5)
+    descent = sgd_update(1, 0.003, weight_decay=1e-5)
     assert descent.beta == 1
     for _ in range(100):
         theirs.grad = torch.zeros_like(theirs)
@@ -98,7 +98,7 @@ def test_slots_change_only_with_their_causes() -> None:
     settings, a first step, a frozen parameter, a cleared state the slots."""
     weight, bias = parameters()
     optimizer = torch.optim.SGD([weight, bias], lr=0.1, momentum=0.9)
-    descents = Descents(optimizer, [weight, bias], is_fused=True)
+    descents = SGDUpdates(optimizer, [weight, bias], is_fused=True)
     descents.look()
     assert not optimizer.state  # nothing is the optimizer's before the step is taken
     descents.keep()
@@ -129,7 +129,7 @@ def test_without_momentum_the_product_goes_into_the_parameter() -> None:
     """No buffer, no gradient: the parameter's own memory, and a bias that is not there has none."""
     weight, _ = parameters()
     optimizer = torch.optim.SGD([weight], lr=0.1)
-    descents = Descents(optimizer, [weight, None], is_fused=True)
+    descents = SGDUpdates(optimizer, [weight, None], is_fused=True)
     descents.look()
     slot, none = descents.slots
     assert slot is not None

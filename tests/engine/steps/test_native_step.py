@@ -13,7 +13,7 @@ import torch
 from tests.children import child
 from tests.engine.twins import Twins, batches, needs_compiler, network, sgd
 from torchmlp.engine.population.native_step import Population
-from torchmlp.engine.state.sgd_update import Descent
+from torchmlp.engine.state.sgd_update import SGDUpdate
 from torchmlp.engine.steps import build as library
 from torchmlp.engine.steps import native_step as native
 from torchmlp.kernels.activations import ACTIVATIONS
@@ -238,13 +238,13 @@ def test_the_tables_are_those_of_the_source() -> None:
     assert set(native.ACTIVATIONS) <= set(ACTIVATIONS)
     assert set(native.LOSSES) <= set(LOSSES)
     structs = {
-        "Descent": [field[0] for field in native._Descent._fields_],
+        "SGDUpdate": [field[0] for field in native._Descent._fields_],
         "Update": [field[0] for field in native._Update._fields_],
         "Layer": [field[0] for field in native._Layer._fields_],
         "Step": [field[0] for field in native.Step._fields_],
         "Population": [field[0] for field in Population._fields_],
     }
-    assert structs["Descent"] == list(Descent._fields)
+    assert structs["SGDUpdate"] == list(SGDUpdate._fields)
     for name, fields in structs.items():
         body = source.split(f"struct {name} {{")[1].split("};")[0]
         code = "\n".join(line.split("//")[0] for line in body.splitlines())

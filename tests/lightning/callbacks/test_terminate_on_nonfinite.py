@@ -9,7 +9,7 @@ from tests.lightning.lightning_runs import Given, ignore_lightnings_own, quiet_t
 from torchmlp._compat.lightning import pl
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
     NonFiniteLossError,
-    StopWhenNotFinite,
+    TerminateOnNonFinite,
 )
 
 pytestmark = ignore_lightnings_own
@@ -50,7 +50,7 @@ def run(
     """Trains on these losses; the number of batches that were taken."""
     inputs = torch.zeros(3) if x is None else x
     batches = [(inputs, torch.tensor(loss)) for loss in losses]
-    trainer = quiet_trainer(folder, max_epochs=2, callbacks=[StopWhenNotFinite()])
+    trainer = quiet_trainer(folder, max_epochs=2, callbacks=[TerminateOnNonFinite()])
     trainer.fit(module, Given(batches))
     return int(trainer.fit_loop.epoch_loop.batch_progress.total.completed)
 

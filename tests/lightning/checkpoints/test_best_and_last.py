@@ -17,7 +17,7 @@ from tests.lightning.lightning_runs import (
 from torchmlp import Classifier, ImageDataModule
 from torchmlp._compat.lightning import pl
 from torchmlp.lightning.checkpoints.best_and_last import BestAndLast, best_and_last
-from torchmlp.lightning.checkpoints.files import INTERRUPTED, WholeCheckpointIO, find_checkpoint
+from torchmlp.lightning.checkpoints.files import INTERRUPTED, AtomicCheckpointIO, find_checkpoint
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 
 pytestmark = ignore_lightnings_own
@@ -33,7 +33,7 @@ def test_a_checkpoint_is_written_and_replaced(tmp_path: Path) -> None:
     """Folders are made, the newer checkpoint replaces the older, nothing else is left."""
     path = tmp_path / "deep" / "er" / "last.ckpt"
     for checkpoint in (OLD, NEW):
-        WholeCheckpointIO().save_checkpoint(checkpoint, path)
+        AtomicCheckpointIO().save_checkpoint(checkpoint, path)
         assert torch.load(path, weights_only=True)["weights"].equal(checkpoint["weights"])
     assert files_in(path.parent) == ["last.ckpt"]
 
@@ -47,16 +47,16 @@ def assert_old_is_whole(path: Path) -> None:
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     """When the system refuses to write on, the error names the file and the old one is whole."""
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint(OLD, path)
+    AtomicCheckpointIO().save_checkpoint(OLD, path)
     with full_disk(), pytest.raises(OSError, match=f"{path} not written: File too large"):
-        WholeCheckpointIO().save_checkpoint(NEW, path)
+        AtomicCheckpointIO().save_checkpoint(NEW, path)
     assert_old_is_whole(path)
 
 
 def test_a_write_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a file never stands under the final name, and the error is the disk's."""
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint(OLD, path)
+    AtomicCheckpointIO().save_checkpoint(OLD, path)
 
     def half(checkpoint: Any, file: Any) -> None:
         del checkpoint
@@ -65,14 +65,14 @@ def test_a_write_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match=f"{path} not written: No space left on device"):
-        WholeCheckpointIO().save_checkpoint(NEW, path)
+        AtomicCheckpointIO().save_checkpoint(NEW, path)
     assert_old_is_whole(path)
 
 
 def test_an_interrupt_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a checkpoint stays Ctrl-C, and leaves the old one."""
     path = tmp_path / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint(OLD, path)
+    AtomicCheckpointIO().save_checkpoint(OLD, path)
 
     def interrupted(checkpoint: Any, file: Any) -> None:
         del checkpoint
@@ -81,7 +81,7 @@ def test_an_interrupt_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        WholeCheckpointIO().save_checkpoint(NEW, path)
+        AtomicCheckpointIO().save_checkpoint(NEW, path)
     assert_old_is_whole(path)
 
 
@@ -99,7 +99,7 @@ def test_the_best_checkpoint_is_the_best_epochs(tmp_path: Path) -> None:
     the last checkpoint holds the last epoch's."""
     kept = best_and_last("val_accuracy")
     kept.dirpath = str(tmp_path / "kept")
-    run_with(tmp_path, kept, plugins=[WholeCheckpointIO()])
+    run_with(tmp_path, kept, plugins=[AtomicCheckpointIO()])
     assert files_in(tmp_path / "kept") == ["best-epoch=1-val_accuracy=0.7500.ckpt", "last.ckpt"]
     assert kept.best_model_score == 0.75
     best = torch.load(kept.best_model_path, weights_only=True)
@@ -227,7 +227,7 @@ def fit_digits(
         max_epochs=epochs,
         callbacks=[*callbacks, recorder, kept],
         enable_checkpointing=True,
-        plugins=[WholeCheckpointIO()],
+        plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         **{key: value for key, value in settings.items() if key != "val_size"},
     )

@@ -360,7 +360,7 @@ def test_two_runs_write_the_same_rows(
 ) -> None:
     """However many batches the clock puts between two of Lightning's."""
     settings: Any = {"log_every_n_steps": 9}
-    monkeypatch.setattr("torchmlp.lightning.fast_loop.AT_MOST_S", 0.0)
+    monkeypatch.setattr("torchmlp.lightning.fast_loop.MAX_BURST_S", 0.0)
     fit(tmp_path, **settings)
     assert rows_of(tmp_path) == rows_of(uncut(**settings))
 

@@ -18,8 +18,8 @@ from tests import ROOT
 from tests.children import child
 from tests.stability.small_maps import cell, easy, recipe, timeless
 from torchmlp.stability.executors import pool, ray
-from torchmlp.stability.executors.errors import EngineError
-from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.executors.errors import ExecutorError
+from torchmlp.stability.map.config import MapConfig
 from torchmlp.stability.map.task import CellError, Task, run_task, tasks_of
 
 CELLS = [*(cell(width=width) for width in (8, 16)), cell(width=8, lr=30.0)]
@@ -105,7 +105,7 @@ def collected(found: Iterator[list[Any]]) -> list[Any]:
     return [result for results in found for result in results]
 
 
-def killed_once(folder: Path) -> Recipe:
+def killed_once(folder: Path) -> MapConfig:
     """Of the cells of width 16 the first that is trained ends its process, if none has before."""
     return recipe("KilledOnce", folder=str(folder), width=16, steps=STEPS)
 
@@ -155,7 +155,7 @@ def test_a_task_that_kills_every_process_is_given_up(folder: Path) -> None:
     """After three processes: which cells, and what may be the matter."""
     own = recipe("AlwaysKilled", folder=str(folder))
     words = r"width 8, depth 1, batch size 16 was ended from outside 3 times \(SIGKILL\).*fewer"
-    with pytest.raises(EngineError, match=words):
+    with pytest.raises(ExecutorError, match=words):
         collected(pool.run(TASKS[:1], own, easy(), 2))
     assert len(list(folder.iterdir())) == 3
 
@@ -240,5 +240,5 @@ def test_workers_have_one_thread_and_the_parent_its_own(monkeypatch: pytest.Monk
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing extra is named with the command that installs it."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EngineError, match=r'pip install "torchmlp\[ray\]", or take engine pool'):
+    with pytest.raises(ExecutorError, match=r'pip install "torchmlp\[ray\]", or take engine pool'):
         next(ray.run(TASKS, OWN, easy(), 2))

@@ -14,13 +14,13 @@ from torch.optim import SGD, Adam, Optimizer
 from torchmlp import MLP, Population
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.examples.origin import Origin
 from torchmlp.stability.lr_finder.finder import RateSearch, _left, find_for, find_learning_rate
 from torchmlp.stability.lr_finder.search import RateSteps
 from torchmlp.stability.lr_finder.trial_runs import End, RateRuns
-from torchmlp.stability.map.data import Samples
-from torchmlp.stability.map.outcome import outcome_of
+from torchmlp.stability.map.data import MapData
+from torchmlp.stability.map.outcome import classify_outcome
 
 Parts = tuple[nn.Module, Any, Optimizer, Any]
 
@@ -360,7 +360,7 @@ def test_a_schedule_is_left_out() -> None:
     model, data = plain(), quadrants()
     optimizer, batches = sgd(model), read_batches(data, None, 40)
     loss = nn.CrossEntropyLoss()
-    found = find_for(Subject(model, loss, optimizer, batches, lambda *_: 1e-9), steps=40)
+    found = find_for(TrainingRun(model, loss, optimizer, batches, lambda *_: 1e-9), steps=40)
     assert found == find_learning_rate(model, loss, optimizer, data, steps=40)
 
 
@@ -435,7 +435,7 @@ def largest_that_learns(
     """The largest rate, of four in a decade, whose 200 steps learn."""
     found = read_embedded()
     held, labels = found.test_images.flatten(1) / 255, found.test_labels
-    scale = Samples.of(found.train_images, found.train_labels, found.test_images, labels)
+    scale = MapData.of(found.train_images, found.train_labels, found.test_images, labels)
     rates = [float(rate) for rate in 10 ** np.arange(-1, 1.6, 0.25)]
     population = Population(
         784, width, 10, size=len(rates), activation=activation, lr=rates, seeds=[0] * len(rates)
@@ -446,7 +446,8 @@ def largest_that_learns(
     learned = [
         rate
         for rate, own, accuracy in zip(rates, losses.T, right.double().mean(-1), strict=True)
-        if outcome_of(own.tolist(), float(accuracy), scale.chance, scale.reachable)[0] == "learns"
+        if classify_outcome(own.tolist(), float(accuracy), scale.chance, scale.reachable)[0]
+        == "learns"
     ]
     return max(learned)
 

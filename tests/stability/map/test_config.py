@@ -8,7 +8,7 @@ from torch import nn
 from tests.stability.small_maps import cell, digits, recipe
 from torchmlp import Classifier
 from torchmlp.diagnosis.run.run import Batch
-from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.map.config import MapConfig
 
 ORIGIN = "torchmlp.examples.origin.Origin"
 
@@ -57,43 +57,41 @@ def test_a_recipe_can_be_sent_to_a_process() -> None:
 def test_the_cells_rate_and_the_recipes_optimizer_train_it() -> None:
     """lr is the cell's; the other settings are the recipe's."""
     adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 9.0, "betas": (0.5, 0.6)}}
-    own = Recipe({"class_path": "torchmlp.Classifier"}, adam)
-    (group,) = own.subject(cell(lr=0.25), first_batch()).optimizer.param_groups
+    own = MapConfig({"class_path": "torchmlp.Classifier"}, adam)
+    (group,) = own.run(cell(lr=0.25), first_batch()).optimizer.param_groups
     assert (group["lr"], group["betas"]) == (0.25, (0.5, 0.6))
 
 
 def test_mup_multiplies_the_cells_rate_by_each_layers_factor() -> None:
     """Under mup the groups have lr · factor, as `scale_rates` makes them."""
     own = recipe(parametrization="mup", base_width=64)
-    groups = own.subject(cell(width=512, lr=0.5), first_batch()).optimizer.param_groups
+    groups = own.run(cell(width=512, lr=0.5), first_batch()).optimizer.param_groups
     assert [(len(g["params"]), g["lr"]) for g in groups] == [(1, 0.5), (2, 4.0), (1, 0.0625)]
 
 
 def test_a_model_with_its_own_optimizer_keeps_it_at_the_cells_rate() -> None:
     """Origin descends by its own SGD, whatever the recipe says; width is its int `hidden`."""
-    subject = recipe(ORIGIN, "Adam", dtype="float64").subject(cell(width=30, lr=0.7), first_batch())
-    assert type(subject.optimizer) is torch.optim.SGD
-    assert [group["lr"] for group in subject.optimizer.param_groups] == [0.7]
-    assert next(tuple(p.shape) for p in subject.model.parameters()) == (30, 784)
+    run = recipe(ORIGIN, "Adam", dtype="float64").run(cell(width=30, lr=0.7), first_batch())
+    assert type(run.optimizer) is torch.optim.SGD
+    assert [group["lr"] for group in run.optimizer.param_groups] == [0.7]
+    assert next(tuple(p.shape) for p in run.model.parameters()) == (30, 784)
 
 
 def test_without_an_optimizer_the_model_brings_it_and_no_schedule() -> None:
     """Of configure_optimizers the optimizer is taken, at the cell's rate, without a schedule."""
-    subject = Recipe({"class_path": "tests.stability.models.Noisy"}).subject(
-        cell(lr=0.3), first_batch()
-    )
-    assert [group["lr"] for group in subject.optimizer.param_groups] == [0.3]
-    assert not subject.has_schedule
+    run = MapConfig({"class_path": "tests.stability.models.Noisy"}).run(cell(lr=0.3), first_batch())
+    assert [group["lr"] for group in run.optimizer.param_groups] == [0.3]
+    assert not run.has_schedule
 
 
 def test_the_subject_computes_the_models_own_loss() -> None:
     """The loss of a subject is that of the module's training step: for mse against one-hot rows."""
     ((x, labels),) = first_batch()
-    subject = recipe(loss="mse").subject(cell(), [(x, labels)])
-    logits = subject.model(x)
+    run = recipe(loss="mse").run(cell(), [(x, labels)])
+    logits = run.model(x)
     one_hot = nn.functional.one_hot(labels, 10).float()
     expected = 0.5 * (logits - one_hot).square().sum(1).mean()
-    torch.testing.assert_close(subject.forward((x, labels))[1], expected)
+    torch.testing.assert_close(run.forward((x, labels))[1], expected)
 
 
 @pytest.mark.parametrize(
@@ -120,4 +118,4 @@ def test_a_model_that_has_no_place_for_a_cell(model: str, settings: Any, words: 
 def test_a_recipe_out_of_range(settings: Any, words: str) -> None:
     """A number of steps below 1 and another dtype are refused at once."""
     with pytest.raises(ValueError, match=words):
-        Recipe({"class_path": "torchmlp.Classifier"}, **settings)
+        MapConfig({"class_path": "torchmlp.Classifier"}, **settings)

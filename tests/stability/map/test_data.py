@@ -6,7 +6,7 @@ import torch
 
 from tests.stability.small_maps import cell, digits
 from torchmlp.data import Batches
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.data import MapData
 
 
 def some(count: int = 50, **changes: Any) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def some(count: int = 50, **changes: Any) -> dict[str, Any]:
 
 def test_batches_are_those_of_the_seeds_epochs() -> None:
     """Epoch after epoch as `Batches` shuffles them, whole batches only, for every rate the same."""
-    samples = Samples.of(**some(50))
+    samples = MapData.of(**some(50))
     own = Batches(samples.inputs, samples.labels, 16, shuffle=True, seed=3, drop_last=True)
     expected = [*own, *own, *own][:8]  # three to an epoch
     for lr in (0.1, 1.0):
@@ -32,7 +32,7 @@ def test_batches_are_those_of_the_seeds_epochs() -> None:
 
 def test_the_first_epoch_is_the_runs_beginning() -> None:
     """`epoch` gives its batches once, or fewer where the run is shorter."""
-    samples = Samples.of(**some(50))
+    samples = MapData.of(**some(50))
     own = cell(batch_size=16)
     for steps, count in ((100, 3), (2, 2)):
         found = samples.epoch(own, steps)
@@ -43,7 +43,7 @@ def test_the_first_epoch_is_the_runs_beginning() -> None:
 
 def test_a_batch_larger_than_the_data_is_all_of_them() -> None:
     """Every sample once in each batch."""
-    samples = Samples.of(**some(50))
+    samples = MapData.of(**some(50))
     for x, _ in samples.batches(cell(batch_size=512), 2):
         assert torch.equal(x.sort(0).values, samples.inputs)
 
@@ -58,13 +58,13 @@ def test_what_a_guess_and_a_probe_reach() -> None:
 
 def test_samples_too_few_for_a_probe() -> None:
     """Then nothing more than chance is known to be reachable."""
-    samples = Samples.of(**some(20))
+    samples = MapData.of(**some(20))
     assert samples.reachable == samples.chance == 0.5
 
 
 def test_pixels_stay_and_numbers_take_the_dtype() -> None:
     """`to` casts floating inputs; uint8 pixels are scaled by whoever reads them."""
-    floats = Samples.of(**some()).to(torch.float64)
+    floats = MapData.of(**some()).to(torch.float64)
     assert floats.inputs.dtype == floats.held_inputs.dtype == torch.float64
     assert digits().to(torch.float64).inputs.dtype == torch.uint8
 
@@ -81,10 +81,10 @@ def test_pixels_stay_and_numbers_take_the_dtype() -> None:
 def test_samples_that_are_none(changes: dict[str, Any], error: type[Exception], words: str) -> None:
     """What cannot be trained on or scored is refused before anything starts."""
     with pytest.raises(error, match=words):
-        Samples.of(**some(**changes))
+        MapData.of(**some(**changes))
 
 
 def test_batches_do_not_end_before_the_run() -> None:
     """Fewer samples than a run takes are gone through again and again."""
-    samples = Samples.of(**some(50))
+    samples = MapData.of(**some(50))
     assert len(list(islice(samples.batches(cell(batch_size=50), 500), 600))) == 500

@@ -9,13 +9,13 @@ from torchmlp import Population
 from torchmlp.data.images.embedded import read_embedded
 from torchmlp.diagnosis.measure.data_statistics import measure_targets
 from torchmlp.stability.map.cell import OUTCOMES
-from torchmlp.stability.map.outcome import last_tenth, outcome_of
+from torchmlp.stability.map.outcome import classify_outcome, last_tenth
 
 CHANCE, REACHABLE = 0.1, 0.8
 
 
 def told(losses: list[float], accuracy: float | None) -> tuple[str, int | None]:
-    return outcome_of(losses, accuracy, CHANCE, REACHABLE)
+    return classify_outcome(losses, accuracy, CHANCE, REACHABLE)
 
 
 def falling(first: float, last: float) -> list[float]:
@@ -46,14 +46,14 @@ def test_four_fifths_of_what_a_probe_reaches_is_learned() -> None:
 
 def test_an_excellent_accuracy_needs_no_probe() -> None:
     """0.9 is learned although four fifths of a perfect probe would be more for two classes."""
-    assert outcome_of(falling(0.7, 0.2), 0.9, 0.7, 1.0)[0] == "learns"
-    assert outcome_of(falling(0.7, 0.2), 0.89, 0.7, 1.0)[0] == "slow"
+    assert classify_outcome(falling(0.7, 0.2), 0.9, 0.7, 1.0)[0] == "learns"
+    assert classify_outcome(falling(0.7, 0.2), 0.89, 0.7, 1.0)[0] == "slow"
 
 
 def test_a_probe_that_finds_nothing_does_not_make_chance_good() -> None:
     """Where the probe is at chance, all that there is has to be learned."""
-    assert outcome_of(falling(2.3, 2.0), 0.12, 0.1, 0.11)[0] == "stuck"
-    assert outcome_of(falling(2.3, 2.0), 0.12, 0.1, 0.05)[0] == "stuck"
+    assert classify_outcome(falling(2.3, 2.0), 0.12, 0.1, 0.11)[0] == "stuck"
+    assert classify_outcome(falling(2.3, 2.0), 0.12, 0.1, 0.05)[0] == "stuck"
 
 
 def test_a_loss_that_ends_clearly_above_its_start_diverged() -> None:
@@ -118,7 +118,7 @@ def test_real_runs_are_called_what_their_curves_show() -> None:
         losses = torch.stack([many.step(x[rows], y[rows]) for rows in batches]).T.tolist()
         right = (many.outputs(held_x).argmax(-1) == held_y).float().mean(-1).tolist()
         return [
-            outcome_of(of, share, found.chance, reached)[0]
+            classify_outcome(of, share, found.chance, reached)[0]
             for of, share in zip(losses, right, strict=True)
         ]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.stability.small_maps import cell, digits, recipe
 from torchmlp.stability.map.cell import Cell
 from torchmlp.stability.map.grid import Grid
-from torchmlp.stability.map.schedule import cores, memory_of, plan, split, work_of
+from torchmlp.stability.map.schedule import cores, estimate_memory, estimate_work, plan, split
 from torchmlp.stability.map.task import Task, tasks_of
 
 OWN = recipe(steps=200)
@@ -18,11 +18,11 @@ def cut(cells: Sequence[Cell], *, memory: int = 20 * GB, workers: int = 2) -> li
 
 
 def memory(task: Task) -> int:
-    return memory_of(task, OWN, digits())
+    return estimate_memory(task, OWN, digits())
 
 
 def work(task: Task) -> float:
-    return work_of(task, OWN, digits())
+    return estimate_work(task, OWN, digits())
 
 
 def test_a_split_keeps_every_cell_once() -> None:
@@ -95,8 +95,8 @@ def test_memory_and_work_grow_with_what_they_are_made_of() -> None:
         assert memory(task) > memory(base)
         assert work(task) > work(base)
     wide = recipe(steps=200, dtype="float64")
-    assert memory_of(base, wide, digits()) > memory(base)
-    assert work_of(base, wide, digits()) > work(base)
+    assert estimate_memory(base, wide, digits()) > memory(base)
+    assert estimate_work(base, wide, digits()) > work(base)
 
 
 def test_memory_counts_the_parameters_of_every_network() -> None:

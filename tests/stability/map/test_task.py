@@ -13,10 +13,10 @@ from torch import nn
 
 from tests import ROOT
 from tests.stability.small_maps import cell, digits, easy, recipe, timeless
-from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.sharpness import largest_rate
 from torchmlp.stability.map.cell import Cell
-from torchmlp.stability.map.config import Recipe
+from torchmlp.stability.map.config import MapConfig
 from torchmlp.stability.map.population_runs import train_together
 from torchmlp.stability.map.single_run import train
 from torchmlp.stability.map.task import CellError, Task, run_task, tasks_of
@@ -40,7 +40,7 @@ def cells_of(way: str) -> tuple[Cell, ...]:
     return tuple(cell(depth=depth, lr=lr, seed=seed) for lr, seed in KINDS)
 
 
-def plain_run(own: Recipe, one: Cell) -> list[float]:
+def plain_run(own: MapConfig, one: Cell) -> list[float]:
     """The losses of a cell in torch's modules, by autograd and torch's optimizer."""
     module = own.module(one)
     network = module.mlp.to_sequential()
@@ -104,7 +104,7 @@ def test_a_population_takes_the_optimizers_settings(settings: dict[str, Any]) ->
     ],
     ids=lambda own: f"{own.model} {own.optimizer}",
 )
-def test_what_no_population_trains_bit_for_bit(own: Recipe) -> None:
+def test_what_no_population_trains_bit_for_bit(own: MapConfig) -> None:
     """Other optimizers, layers, losses and modules, or no step in C++, are trained one by one."""
     assert train_together([cell(), cell(lr=0.2)], own, digits()) is None
 
@@ -220,9 +220,9 @@ def test_a_result_is_what_the_parts_of_the_package_say() -> None:
     assert learned.accuracy == runs[0].accuracy
     assert learned.loss == pytest.approx(sum(runs[0].losses[-2:]) / 2)
     batch = next(samples.batches(good, 1))
-    edge = largest_rate(own.subject(good, [batch]), batch)
+    edge = largest_rate(own.run(good, [batch]), batch)
     assert learned.largest_rate == failed.largest_rate == edge
-    report = diagnose_subject(own.subject(bad, samples.epoch(bad, 20)), 20)
+    report = diagnose_run(own.run(bad, samples.epoch(bad, 20)), 20)
     assert failed.cause == report.findings[0].cause == "learning-rate-too-high"
 
 

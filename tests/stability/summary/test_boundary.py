@@ -9,11 +9,11 @@ import torch
 
 from tests.stability.made import cell, column, result
 from torchmlp.stability.summary.boundary import (
-    Column,
+    GridColumn,
     best_rate,
     columns,
-    frontier,
-    stability_limit,
+    momentum_limit,
+    stability_limits,
 )
 
 
@@ -36,18 +36,18 @@ def test_the_safe_rate_is_the_last_that_trains_before_one_that_breaks(
     outcomes: str, safe: float | None, above: float | None, is_slow: bool
 ) -> None:
     """And the next is the one above it, whatever came of that."""
-    (edge,) = frontier(column(outcomes))
+    (edge,) = stability_limits(column(outcomes))
     assert (edge.safe, edge.is_slow) == (safe, is_slow)
     assert (edge.above.cell.lr if edge.above else None) == above
     assert edge.least.cell.lr == 0.01
-    assert edge.column == Column(1, "auto", 64, 512)
+    assert edge.column == GridColumn(1, "auto", 64, 512)
 
 
 def test_a_rate_trains_only_with_every_seed() -> None:
     """The worst of the seeds counts, in any order of the results."""
     results = column("learns learns learns nan") + column("learns learns stuck nan", seed=1)
     random.Random(0).shuffle(results)
-    (edge,) = frontier(results)
+    (edge,) = stability_limits(results)
     assert edge.safe == 0.1
     assert edge.above is not None
     assert edge.above.outcome == "stuck"
@@ -75,7 +75,7 @@ def test_every_width_batch_depth_and_init_is_a_column() -> None:
         {"init": "he"},
         {},
     ]
-    edges = frontier(r for kind in kinds for r in column("learns nan", **kind))
+    edges = stability_limits(r for kind in kinds for r in column("learns nan", **kind))
     assert len(edges) == len(kinds)
     assert [e.column for e in edges] == sorted(e.column for e in edges)
 
@@ -87,10 +87,14 @@ def test_theory_is_the_median_of_the_seeds_with_the_momentum() -> None:
         for seed, rate in enumerate([0.1, 0.2, 0.9, None])
         for r in column("learns nan", seed=seed)
     ]
-    assert frontier(seeds)[0].theory == pytest.approx(0.2)
-    assert frontier(seeds, 0.9)[0].theory == pytest.approx(0.38)
-    assert frontier(seeds, 0.9, nesterov=True)[0].theory == pytest.approx(0.2 * 1.9 / 2.8)
-    assert frontier([replace(r, largest_rate=None) for r in seeds])[0].theory is None
+    assert stability_limits(seeds)[0].sharpness_limit == pytest.approx(0.2)
+    assert stability_limits(seeds, 0.9)[0].sharpness_limit == pytest.approx(0.38)
+    assert stability_limits(seeds, 0.9, nesterov=True)[0].sharpness_limit == pytest.approx(
+        0.2 * 1.9 / 2.8
+    )
+    assert (
+        stability_limits([replace(r, largest_rate=None) for r in seeds])[0].sharpness_limit is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_the_limit_is_where_torchs_descent_begins_to_grow(momentum: float, neste
 
     def end(share: float) -> float:
         w = torch.ones(1, dtype=torch.float64, requires_grad=True)
-        rate = share * stability_limit(2 / 4.0, momentum, nesterov=nesterov)
+        rate = share * momentum_limit(2 / 4.0, momentum, nesterov=nesterov)
         descent = torch.optim.SGD([w], lr=rate, momentum=momentum, nesterov=nesterov)
         for _ in range(3000):
             w.grad = 4.0 * w.detach()

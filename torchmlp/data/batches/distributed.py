@@ -1,7 +1,7 @@
 from typing import Any
 
 
-class Share:
+class RankShard:
     """One process's part of the batches of an epoch.
 
     Of `world_size` processes, `rank` takes the elements rank, rank + world_size, ... of the order.

@@ -3,13 +3,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from torchmlp.data.batches.distributed import Share
+from torchmlp.data.batches.distributed import RankShard
 from torchmlp.data.permutation import permutation
 
 _NUMPY_DTYPES = {torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64}
 
 
-class Batches(Share):
+class Batches(RankShard):
     """Minibatches of a data set that is in memory, for one process or one of several.
 
     Iterating yields `(inputs[index], targets[index])`. The order is that of the data, or with

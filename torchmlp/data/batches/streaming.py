@@ -8,12 +8,12 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from torchmlp.data.batches.distributed import Share, check_count
+from torchmlp.data.batches.distributed import RankShard, check_count
 from torchmlp.data.permutation import permutation
-from torchmlp.data.shards.reader import ShardFiles, ShardReader, check_alike, open_shard
+from torchmlp.data.shards.reader import ShardFiles, ShardReader, check_same_sample_shape, open_shard
 
 
-class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):
+class StreamingBatches(RankShard, IterableDataset[tuple[Tensor, Tensor]]):
     """Minibatches of a data set larger than memory, read from files while they are asked for.
 
     Used like `Batches`, as a dataloader of its own: iterating yields `(inputs, targets)`, inputs as
@@ -82,7 +82,7 @@ class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):
         self.seed, self.buffer_size = seed, buffer_size
         self._shards = [open_shard(files) for files in shards]
         for shard in self._shards:
-            check_alike(shard, self._shards[0])
+            check_same_sample_shape(shard, self._shards[0])
         samples = sum(len(shard) for shard in self._shards)
         if samples == 0:
             raise ValueError("StreamingBatches: the shards are empty, expected at least one sample")
@@ -97,7 +97,7 @@ class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):
         )
         # Of each block: its shard, its first row there, and how many rows it has.
         firsts = [
-            np.arange(0, len(shard), max(1, len(shard)) if shard.packed else block_size)
+            np.arange(0, len(shard), max(1, len(shard)) if shard.compressed else block_size)
             for shard in self._shards
         ]
         rows = [np.diff(f, append=len(s)) for f, s in zip(firsts, self._shards, strict=True)]
@@ -192,7 +192,7 @@ class StreamingBatches(Share, IterableDataset[tuple[Tensor, Tensor]]):
         shard, row = self._shard[block], self._first[block] + row
         if self.shuffle:
             for one in np.unique(shard).tolist():
-                if self._shards[one].packed:
+                if self._shards[one].compressed:
                     inside = permutation(len(self._shards[one]), self.seed, epoch, 1, one).numpy()
                     row[shard == one] = inside[row[shard == one]]
         return shard, row

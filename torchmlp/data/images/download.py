@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.atomic_file import atomic_writer
 from torchmlp.data.errors import DataError
 
 # A server that delivers less than STALL_BYTES in STALL_S seconds is given up, be it while its name
@@ -50,7 +50,7 @@ def download(urls: Sequence[str], path: Path, md5: str) -> None:
 def _download_one(url: str, path: Path, md5: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     size = 0
-    with whole_file(path) as file:
+    with atomic_writer(path) as file:
         _log.info("downloading %s", url)
         for chunk in _chunks(url):
             file.write(chunk)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from torchmlp._runtime.atomic_file import whole_file
+from torchmlp._runtime.atomic_file import atomic_writer
 from torchmlp.data.images.embedded import DIGITS_FILE
 from torchmlp.data.images.load import load_images
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("root", type=Path, help="folder of the full files, ROOT/MNIST/raw/*-ubyte")
     parser.add_argument("--output", type=Path, default=DIGITS_FILE, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    with whole_file(options.output) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_writer(options.output) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in draw(options.root).items():
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)

@@ -16,8 +16,7 @@ EMBEDDED_TITLE = "embedded digits, a 6000-image subset of MNIST"
 def read_embedded() -> Images:
     """The digits that ship with the package: 500 training and 100 test images per class of MNIST.
 
-    They were drawn from MNIST's training and test files by `draw_digits`; digits.LICENSE tells
-    their terms.
+    They were drawn from MNIST's training and test files by `draw_digits`; licence: digits.LICENSE.
 
     Raises:
         DataError: when the file is missing or damaged.

@@ -31,7 +31,7 @@ def _read_idx(dataset: str, root: Path) -> list[Tensor]:
     paths = [raw.path for archive in archives(dataset, root) for raw in archive.raw_files]
     tensors = [torch.from_numpy(idx_array(path).load()) for path in paths]
     tensors[1::2] = [labels.long() for labels in tensors[1::2]]
-    if dataset.startswith("emnist_"):  # EMNIST's images lie on their sides
+    if dataset.startswith("emnist_"):  # EMNIST stores images transposed
         tensors[0::2] = [images.transpose(1, 2).contiguous() for images in tensors[0::2]]
     if dataset == "emnist_letters":  # a is 1 in the file
         tensors[1::2] = [labels - 1 for labels in tensors[1::2]]

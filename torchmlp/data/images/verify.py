@@ -1,4 +1,4 @@
-"""Makes sure that the files a data set is read from are there and are right, byte for byte."""
+"""Verify a data set's files by checksum; unpack or download what is missing."""
 
 import gzip
 import hashlib
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from torchmlp._runtime.atomic_file import sweep, whole_file
+from torchmlp._runtime.atomic_file import atomic_writer, sweep
 from torchmlp.data.errors import DataError
 from torchmlp.data.images.download import download
 from torchmlp.data.images.registry import HOMES, TITLES, Archive, RawFile, archives
@@ -88,7 +88,7 @@ def _prepare(archive: Archive, title: str, *, allow_download: bool) -> None:
             ) from error
     for raw in archive.raw_files:
         if not _is_unpacked(raw, archive):
-            with _unpacked(raw, archive) as content, whole_file(raw.path) as file:
+            with _unpacked(raw, archive) as content, atomic_writer(raw.path) as file:
                 shutil.copyfileobj(content, file, _CHUNK)
 
 

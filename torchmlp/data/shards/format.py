@@ -38,7 +38,7 @@ class StoredArray:
 
     path: Path
     member: str | None
-    packed: bool
+    compressed: bool
     start: int
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -54,7 +54,7 @@ class StoredArray:
         bytes_per_row = math.prod(self.shape[1:]) * self.dtype.itemsize
         # A run of neighbours is one read.
         bounds = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        with _faults(self.path), self.path.open("rb") as file:
+        with _wrap_read_errors(self.path), self.path.open("rb") as file:
             for first, last in pairwise(bounds):
                 file.seek(self.start + int(rows[first]) * bytes_per_row)
                 _fill(values[first:last], file)
@@ -66,9 +66,9 @@ class StoredArray:
         Raises:
             DataError: when the file cannot be read, is damaged, or holds more or less than it says.
         """
-        if not self.packed:
+        if not self.compressed:
             return self.read(np.arange(self.shape[0]))
-        with _faults(self.path), _stream(self.path, self.member, packed=True) as file:
+        with _wrap_read_errors(self.path), _stream(self.path, self.member, compressed=True) as file:
             file.read(self.start)
             values = np.empty(self.shape, self.dtype)
             _fill(values, file)
@@ -85,7 +85,7 @@ def npz_array(path: Path, name: str) -> StoredArray:
         DataError: when the file is missing or damaged, or has no such array.
     """
     member = f"{name}.npy"
-    with _faults(path), zipfile.ZipFile(path) as archive:
+    with _wrap_read_errors(path), zipfile.ZipFile(path) as archive:
         if member not in archive.namelist():
             found = ", ".join(entry.removesuffix(".npy") for entry in archive.namelist())
             raise DataError(
@@ -105,13 +105,13 @@ def npz_array(path: Path, name: str) -> StoredArray:
         if by_columns and len(shape) > 1:
             raise ValueError(f"{name} are stored by columns; write np.ascontiguousarray({name})")
         _check_size(info.file_size, start, dtype, shape)
-    packed = info.compress_type != zipfile.ZIP_STORED
-    if not packed:
+    compressed = info.compress_type != zipfile.ZIP_STORED
+    if not compressed:
         # The member follows its local header: 30 bytes, its name, and what else the writer put in.
-        with _faults(path), path.open("rb") as raw:
+        with _wrap_read_errors(path), path.open("rb") as raw:
             raw.seek(info.header_offset + 26)
             start += info.header_offset + 30 + sum(struct.unpack("<HH", raw.read(4)))
-    return StoredArray(path, member, packed, start, dtype, shape)
+    return StoredArray(path, member, compressed, start, dtype, shape)
 
 
 def idx_array(path: Path) -> StoredArray:
@@ -120,10 +120,10 @@ def idx_array(path: Path) -> StoredArray:
     Raises:
         DataError: when the file is missing, or not as long as its header says.
     """
-    with _faults(path):
+    with _wrap_read_errors(path):
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with _stream(path, None, packed=packed) as file:
+            compressed = raw.read(2) == b"\x1f\x8b"
+        with _stream(path, None, compressed=compressed) as file:
             magic = file.read(4)
             if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:  # noqa: PLR2004
                 raise ValueError(
@@ -133,11 +133,11 @@ def idx_array(path: Path) -> StoredArray:
             dtype, rank = np.dtype(_IDX_DTYPES[magic[2]]), magic[3]
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
         size = path.stat().st_size
-        if not packed:
+        if not compressed:
             _check_size(size, 4 + 4 * rank, dtype, shape)
         elif math.prod(shape) * dtype.itemsize > _MAX_RATIO * size:
             raise EOFError(f"{size} bytes are too few for an array of shape {shape}")
-    return StoredArray(path, None, packed, 4 + 4 * rank, dtype, shape)
+    return StoredArray(path, None, compressed, 4 + 4 * rank, dtype, shape)
 
 
 def _check_size(found: int, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -163,13 +163,13 @@ def check_array(where: str, role: str, dtype: np.dtype, shape: tuple[int, ...]) 
 
 
 @contextmanager
-def _stream(path: Path, member: str | None, *, packed: bool) -> Iterator[BufferedIOBase]:
+def _stream(path: Path, member: str | None, *, compressed: bool) -> Iterator[BufferedIOBase]:
     """The bytes of an array, header first, unpacked."""
     if member is not None:
         with zipfile.ZipFile(path) as archive, archive.open(member) as file:
             yield file  # type: ignore[misc]  # typeshed says IO; a ZipExtFile is one
     else:
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with gzip.open(path) if compressed else path.open("rb") as file:
             yield file
 
 
@@ -186,7 +186,7 @@ def _fill(values: np.ndarray, file: BufferedIOBase) -> None:
 
 
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
+def _wrap_read_errors(path: Path) -> Iterator[None]:
     """Says of every way a file can fail which file it is, and what to do."""
     try:
         yield

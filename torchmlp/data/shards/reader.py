@@ -26,9 +26,9 @@ class Shard:
         return self.inputs.shape[0]
 
     @property
-    def packed(self) -> bool:
+    def compressed(self) -> bool:
         """Whether it can only be read whole."""
-        return self.inputs.packed or self.targets.packed
+        return self.inputs.compressed or self.targets.compressed
 
     def empty(self, count: int) -> tuple[Shaped[np.ndarray, "n ..."], Int64[np.ndarray, " n"]]:
         """Arrays for `count` samples like these."""
@@ -51,7 +51,7 @@ class ShardReader:
         Raises:
             DataError: when a file cannot be read or is damaged, or an input is not finite.
         """
-        if not shard.packed:
+        if not shard.compressed:
             inputs, targets = shard.inputs.read(rows), shard.targets.read(rows)
         else:
             if shard is not self._shard:
@@ -97,7 +97,7 @@ def open_shard(files: ShardFiles) -> Shard:
     return shard
 
 
-def check_alike(shard: Shard, other: Shard) -> None:
+def check_same_sample_shape(shard: Shard, other: Shard) -> None:
     """Checks that samples of two shards can stand in one batch.
 
     Raises:

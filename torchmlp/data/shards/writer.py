@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from torchmlp._runtime.atomic_file import passing_folder, sweep, whole_file
+from torchmlp._runtime.atomic_file import atomic_writer, sweep, temporary_folder
 from torchmlp.data.shards.format import check_array
 
 
@@ -49,13 +49,13 @@ def write_shards(
         raise ValueError(f"write_shards: {folder} is not empty; name a new folder")
     names: list[str] = []
     sweep(folder.parent)
-    with passing_folder(folder) as part:
+    with temporary_folder(folder) as part:
         for first in range(0, len(inputs), samples_per_shard):
             names.append(f"shard-{len(names):05}.npz")
             rows = slice(first, first + samples_per_shard)
             # C order: by columns, a row would be scattered over the file.
             samples = np.ascontiguousarray(inputs[rows])
-            with whole_file(part / names[-1]) as file:
+            with atomic_writer(part / names[-1]) as file:
                 np.savez(file, inputs=samples, targets=targets[rows])
         part.replace(folder)
     return [folder / name for name in names]

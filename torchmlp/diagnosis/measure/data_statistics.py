@@ -1,4 +1,4 @@
-"""What the data are, before anything is trained: scales, classes, and whether they are related."""
+"""Statistics of inputs and targets, and baseline predictors."""
 
 import math
 

@@ -7,9 +7,9 @@ from torchmlp.diagnosis.measure.layer_statistics import spread, unit_rows
 from torchmlp.diagnosis.measure.output_layer import loss_gradient_error
 from torchmlp.diagnosis.measure.sharpness import largest_rate
 from torchmlp.diagnosis.record.record import Record
-from torchmlp.diagnosis.run.run import Batch, StepSubject, Subject
+from torchmlp.diagnosis.run.run import Batch, TrainingRun, TrainingStepRun
 from torchmlp.diagnosis.trace.custom_backward import by_hand
-from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.op_names import LOSSES
 from torchmlp.diagnosis.trace.trace import Trace
 from torchmlp.gradcheck import check_gradients
@@ -21,7 +21,7 @@ NEGLIGIBLE = 1e-6
 
 
 def measure_gradients(
-    subject: Subject,
+    run: TrainingRun,
     record: Record,
     batch: Batch,
     trace: Trace,
@@ -31,41 +31,41 @@ def measure_gradients(
     is_live: bool,
 ) -> None:
     """Gradients against differences, the units' own, and the largest stable rate."""
-    model, design = subject.model, record.design
+    model, design = run.model, record.design
     parameters = dict(model.named_parameters())
     if not bool(torch.isfinite(loss)):
         return
-    found = places(trace.calls)
-    weights = [parameters[place.call.weight] for place in found]
+    found = find_layers(trace.calls)
+    weights = [parameters[traced.call.weight] for traced in found]
     trained = [w for w in weights if w.requires_grad]
     gradients = torch.autograd.grad(loss, trained, allow_unused=True) if trained else ()
     by_weight = {id(w): g for w, g in zip(trained, gradients, strict=True)}
-    for layer, place, weight in zip(record.layers, found, weights, strict=False):
+    for layer, traced, weight in zip(record.layers, found, weights, strict=False):
         gradient = by_weight.get(id(weight))
         if gradient is not None:
-            layer.gradient_spread = spread(unit_rows(place, gradient))
+            layer.gradient_spread = spread(unit_rows(traced, gradient))
     design.by_hand = by_hand(loss, trace, model)
     written_out = design.loss == "own" or not PLAIN.issuperset(design.head[-design.loss_calls :])
     written_out = written_out or bool(design.by_hand)
-    if written_out and not isinstance(subject, StepSubject):
-        design.loss_gradient_error = loss_gradient_error(subject.loss_of, output, batch[1])
+    if written_out and not isinstance(run, TrainingStepRun):
+        design.loss_gradient_error = loss_gradient_error(run.loss_of, output, batch[1])
     if design.dtype in ("float16", "bfloat16"):
         return
     # Torch's derivatives, and this package's, are right: only others are worth the time.
     if design.by_hand or any(gradient is None for gradient in gradients):
-        _check(subject, record, batch, loss)
+        _check(run, record, batch, loss)
     if not is_live:
-        design.largest_rate = largest_rate(subject, batch)
+        design.largest_rate = largest_rate(run, batch)
 
 
-def _check(subject: Subject, record: Record, batch: Batch, loss: Tensor) -> None:
+def _check(run: TrainingRun, record: Record, batch: Batch, loss: Tensor) -> None:
     """Each layer's gradient against central differences, on a few samples."""
     few = batch[0][:CHECKED_ROWS], batch[1][:CHECKED_ROWS]
     try:
-        report = check_gradients(lambda: subject.forward(few)[1], subject.model)
+        report = check_gradients(lambda: run.forward(few)[1], run.model)
     except (ValueError, TypeError, RuntimeError):
         return  # a loss that is random, or of another dtype only
-    sizes = {name: float(p.detach().norm()) for name, p in subject.model.named_parameters()}
+    sizes = {name: float(p.detach().norm()) for name, p in run.model.named_parameters()}
     first = max(abs(float(loss.detach())), 1e-12)
     for layer in record.layers:
         errors = [

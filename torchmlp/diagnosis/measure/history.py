@@ -1,4 +1,4 @@
-"""What is kept of a run while it trains: losses and samples of the layers, thinned out."""
+"""Bounded history of a live run: losses and layer statistics, subsampled."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LOSSES = 2000  # kept; then each two become their mean
 SAMPLES = 60  # kept; then every second is left out
 
 
-class Clock:
+class SamplingSchedule:
     """Says when the layers are looked at: at steps 0, 1, 2, 4, ..., and as often as is cheap."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Clock:
         self._next = time.perf_counter() + seconds / SHARE
 
 
-class Losses:
+class LossHistory:
     """Losses of all steps, in means over as many steps as it takes to keep few."""
 
     def __init__(self, kept: list[float]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmlp.diagnosis.record.record import Layer, LayerSample
-from torchmlp.diagnosis.trace.layers import Place
+from torchmlp.diagnosis.trace.layers import TracedLayer
 from torchmlp.diagnosis.trace.op_names import NORMS
 
 BLOCKED = 0.01  # of φ's largest slope: below it a unit passes practically no gradient
@@ -23,21 +23,21 @@ def rms(values: Tensor) -> float:
     return float(values.detach().double().square().mean().sqrt()) if values.numel() else 0.0
 
 
-def measure_layer(index: int, place: Place, model: nn.Module) -> Layer:
+def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
     """A layer's weight and bias, and the histogram of z, at the start."""
     parameters = dict(model.named_parameters())
-    weight = parameters[place.call.weight]
-    owner, _, _ = place.call.weight.rpartition(".")
-    bias = _bias(place, parameters)
-    matrix = unit_rows(place, weight)
+    weight = parameters[traced.call.weight]
+    owner, _, _ = traced.call.weight.rpartition(".")
+    bias = _bias(traced, parameters)
+    matrix = unit_rows(traced, weight)
     found = Layer(
         index=index,
-        name=owner if f"{owner}.weight" == place.call.weight else place.call.weight,
-        kind=place.call.name,
+        name=owner if f"{owner}.weight" == traced.call.weight else traced.call.weight,
+        kind=traced.call.name,
         fan_in=matrix.shape[1],
         fan_out=matrix.shape[0],
-        activation=place.name,
-        has_norm=any(call.name in NORMS for call in place.after),
+        activation=traced.name,
+        has_norm=any(call.name in NORMS for call in traced.after),
         weight_mean=float(matrix.mean()),
         weight_std=float(matrix.std(correction=0)),
         gain=rms(matrix) * math.sqrt(matrix.shape[1]),
@@ -48,30 +48,30 @@ def measure_layer(index: int, place: Place, model: nn.Module) -> Layer:
         values = bias.detach().double()
         found.bias_mean = float(values.mean())
         found.bias_std = float(values.std(correction=0))
-    z = place.z.detach().double().flatten()
+    z = traced.z.detach().double().flatten()
     if z.numel() and bool(torch.isfinite(z).all()):
         low, high = float(z.min()), float(z.max())
         if low == high:
             low, high = low - 0.5, high + 0.5
         found.z_counts = [int(n) for n in torch.histc(z, BINS, low, high)]
         found.z_edges = [low + (high - low) * k / BINS for k in range(BINS + 1)]
-        slopes = slope_of(place)
-        if slopes is not None and slopes.shape == place.z.shape:
-            open_ = slopes.flatten() >= LINEAR * SLOPES.get(place.name, 1.0)
+        slopes = slope_of(traced)
+        if slopes is not None and slopes.shape == traced.z.shape:
+            open_ = slopes.flatten() >= LINEAR * SLOPES.get(traced.name, 1.0)
             if bool(open_.any()):
                 inside = z[open_]
                 found.linear_range = [float(inside.min()), float(inside.max())]
     return found
 
 
-def unit_rows(place: Place, weight: Tensor) -> Tensor:
+def unit_rows(traced: TracedLayer, weight: Tensor) -> Tensor:
     """The weight as (units, fan-in), in float64, whichever way round it is used."""
     matrix = weight.detach().double()
-    if place.call.name not in ("linear", "lstm", "gru") and matrix.ndim == 2:  # noqa: PLR2004
-        units = place.call.output.shape[-1]
+    if traced.call.name not in ("linear", "lstm", "gru") and matrix.ndim == 2:  # noqa: PLR2004
+        units = traced.call.output.shape[-1]
         # x @ W holds its units in columns.
-        is_transposed = place.call.args[-1].shape[-1] == units and (
-            matrix.shape[1] == units and place.call.args[-1].shape == weight.shape
+        is_transposed = traced.call.args[-1].shape[-1] == units and (
+            matrix.shape[1] == units and traced.call.args[-1].shape == weight.shape
         )
         matrix = matrix.T if is_transposed else matrix
     return matrix.flatten(1)
@@ -85,19 +85,19 @@ def spread(matrix: Tensor) -> float:
     return rms(matrix - matrix.mean(0)) / size
 
 
-def _bias(place: Place, parameters: dict[str, nn.Parameter]) -> Tensor | None:
-    owner = place.call.weight.rpartition(".")[0]
+def _bias(traced: TracedLayer, parameters: dict[str, nn.Parameter]) -> Tensor | None:
+    owner = traced.call.weight.rpartition(".")[0]
     name = f"{owner}.bias" if owner else "bias"
     return parameters.get(name)
 
 
-def slope_of(place: Place) -> Tensor | None:
+def slope_of(traced: TracedLayer) -> Tensor | None:
     """|φ'(z)|, like z; None where there is no activation, or no graph to ask."""
-    call = place.activation
+    call = traced.activation
     if call is None:
-        if place.name == "identity":
+        if traced.name == "identity":
             return None
-        start, a = place.last_linear.output, place.a
+        start, a = traced.last_linear.output, traced.a
     else:
         start, a = call.args[0], call.output
     if a.requires_grad and start.requires_grad and a.shape == start.shape:
@@ -111,17 +111,17 @@ def slope_of(place: Place) -> Tensor | None:
 
 
 def sample_layers(
-    places: Sequence[Place], loss: Tensor, rows: int, weights: Sequence[Tensor]
+    layers: Sequence[TracedLayer], loss: Tensor, rows: int, weights: Sequence[Tensor]
 ) -> tuple[list[LayerSample], list[Tensor | None]]:
     """Statistics of every layer in a pass, and the gradients of the weights.
 
     Args:
-        places: the layers.
+        layers: of the pass.
         loss: with its graph, which is kept.
         rows: samples in the batch.
         weights: the layers' own.
     """
-    zs = [place.z for place in places]
+    zs = [traced.z for traced in layers]
     wanted = [z for z in zs if z.requires_grad] if loss.requires_grad else []
     trained = [w for w in weights if w.requires_grad] if loss.requires_grad else []
     found: list[Tensor | None] = []
@@ -132,20 +132,20 @@ def sample_layers(
     deltas = iter(found[: len(wanted)])
     gradients = iter(found[len(wanted) :])
     samples, of_weights = [], []
-    for place, z, weight in zip(places, zs, weights, strict=True):
+    for traced, z, weight in zip(layers, zs, weights, strict=True):
         delta = next(deltas) if wanted and z.requires_grad else None
         gradient = next(gradients) if trained and weight.requires_grad else None
         of_weights.append(gradient)
-        samples.append(_sample(place, delta, gradient, weight, rows))
+        samples.append(_sample(traced, delta, gradient, weight, rows))
     return samples, of_weights
 
 
 def _sample(
-    place: Place, delta: Tensor | None, gradient: Tensor | None, weight: Tensor, rows: int
+    traced: TracedLayer, delta: Tensor | None, gradient: Tensor | None, weight: Tensor, rows: int
 ) -> LayerSample:
-    z, a = place.z.detach(), place.a.detach()
+    z, a = traced.z.detach(), traced.a.detach()
     wide = z.double()
-    slope = slope_of(place)
+    slope = slope_of(traced)
     sample = LayerSample(
         z_mean=float(wide.mean()),
         z_std=float(wide.std(correction=0)),
@@ -156,9 +156,9 @@ def _sample(
         gradient_rms=None if gradient is None else rms(gradient),
     )
     if slope is not None:
-        blocked = slope < BLOCKED * SLOPES.get(place.name, 1.0)
+        blocked = slope < BLOCKED * SLOPES.get(traced.name, 1.0)
         sample.blocked = float(blocked.double().mean())
-        if place.call.output.shape[:1] == (rows,):
+        if traced.call.output.shape[:1] == (rows,):
             sample.dead = float(blocked.flatten(1).all(0).double().mean())
             if blocked.ndim > 2:  # noqa: PLR2004  a channel is a unit
                 channels = blocked.transpose(0, 1).flatten(1)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from torchmlp.diagnosis.record.record import NotFinite
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
-from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
+from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
 from torchmlp.diagnosis.trace.trace import Call, Trace
 
 NEEDS_POSITIVE = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "__pow__"}
@@ -21,7 +21,7 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
-def locate(subject: Subject, batch: Batch, step: int) -> NotFinite | None:
+def locate(run: TrainingRun, batch: Batch, step: int) -> NotFinite | None:
     """The first value that is not finite, in the order of computation; None if all are finite.
 
     The pass is taken anew, in the state that the model and torch's generator are in.
@@ -29,13 +29,13 @@ def locate(subject: Subject, batch: Batch, step: int) -> NotFinite | None:
     for quantity, given in zip(("x", "target"), batch, strict=True):
         if given.is_floating_point() and not is_finite(given):
             return NotFinite(step, None, quantity, "", _worst(given))
-    trace = Trace(subject.model)
+    trace = Trace(run.model)
     loss: Tensor | None = None
     # A loss that checks its input may refuse it: what came before is known.
-    with suppress(*REFUSALS), torch.enable_grad(), trace:
-        _, loss = subject.forward(batch, trace)
-    layers = places(trace.calls)
-    parameters = dict(subject.model.named_parameters())
+    with suppress(*USER_ERRORS), torch.enable_grad(), trace:
+        _, loss = run.forward(batch, trace)
+    layers = find_layers(trace.calls)
+    parameters = dict(run.model.named_parameters())
     sick = [name for name, parameter in parameters.items() if not is_finite(parameter)]
     if sick:
         return _in_weight(sick[0], parameters[sick[0]], layers, step)
@@ -49,17 +49,17 @@ def locate(subject: Subject, batch: Batch, step: int) -> NotFinite | None:
     return _in_backward(loss, layers, list(parameters.values()), trace.calls, step)
 
 
-def _in_weight(name: str, weight: Tensor, layers: Sequence[Place], step: int) -> NotFinite:
+def _in_weight(name: str, weight: Tensor, layers: Sequence[TracedLayer], step: int) -> NotFinite:
     owner = name.rpartition(".")[0]
-    owners = [place.call.weight.rpartition(".")[0] for place in layers]
+    owners = [traced.call.weight.rpartition(".")[0] for traced in layers]
     layer = owners.index(owner) + 1 if owner in owners else None
     return NotFinite(step, layer, "weight", "", _worst(weight))
 
 
-def _at_call(call: Call, layers: Sequence[Place], step: int) -> NotFinite:
-    layer = sum(place.call.index <= call.index for place in layers) or None
+def _at_call(call: Call, layers: Sequence[TracedLayer], step: int) -> NotFinite:
+    layer = sum(traced.call.index <= call.index for traced in layers) or None
     quantity = "loss" if call.phase == "loss" else "a"
-    if any(call in (place.call, place.last_linear) for place in layers):
+    if any(call in (traced.call, traced.last_linear) for traced in layers):
         quantity = "z"
     at, limit = _condition(call)
     return NotFinite(
@@ -86,10 +86,14 @@ def _condition(call: Call) -> tuple[float | None, float | None]:
 
 
 def _in_backward(
-    loss: Tensor, layers: Sequence[Place], parameters: list[Tensor], calls: list[Call], step: int
+    loss: Tensor,
+    layers: Sequence[TracedLayer],
+    parameters: list[Tensor],
+    calls: list[Call],
+    step: int,
 ) -> NotFinite | None:
     """The last layer whose delta is not finite: deltas go backwards."""
-    zs = [place.z for place in layers]
+    zs = [traced.z for traced in layers]
     wanted = [z for z in zs if z.requires_grad]
     trained = [p for p in parameters if p.requires_grad]
     found = torch.autograd.grad(loss, [*wanted, *trained], allow_unused=True)

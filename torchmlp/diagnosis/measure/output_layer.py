@@ -1,4 +1,4 @@
-"""How a network ends: the function after its last layer, and what the loss does with it."""
+"""Analysis of the output layer: final activation, loss, and whether they fit."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchmlp.diagnosis.record.record import Design
 from torchmlp.diagnosis.record.thresholds import GRADIENT_ERROR
-from torchmlp.diagnosis.trace.layers import Place
+from torchmlp.diagnosis.trace.layers import TracedLayer
 from torchmlp.diagnosis.trace.op_names import ACTIVATIONS, LOSSES
 from torchmlp.diagnosis.trace.trace import Call
 
@@ -19,8 +19,10 @@ STEPS = (1e-4, 1e-5, 1e-6)  # of central differences in float64; the best of the
 KINK = 0.1  # of an error, that the slopes of both sides may differ
 
 
-def read_head(design: Design, calls: Sequence[Call], layers: Sequence[Place], failed: str) -> None:
-    """Write into `design` what the calls after the last layer show.
+def read_head(
+    design: Design, calls: Sequence[Call], layers: Sequence[TracedLayer], failed: str
+) -> None:
+    """Fill `design` from the calls after the last layer.
 
     Args:
         design: its `loss` may be known already.
@@ -79,8 +81,8 @@ def read_head(design: Design, calls: Sequence[Call], layers: Sequence[Place], fa
     design.exp_layer = next(
         (
             k
-            for k, place in enumerate(layers[:-1], 1)
-            if any(call.name in exponents for call in place.after)
+            for k, traced in enumerate(layers[:-1], 1)
+            if any(call.name in exponents for call in traced.after)
         ),
         None,
     )

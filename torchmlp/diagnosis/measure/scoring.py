@@ -19,7 +19,6 @@ class Scoring:
     Attributes:
         kind: of the targets, as in `Targets`.
         threshold: from which a single unit, or a label's, says yes.
-        shift: of the numbers, and scale: what the network's own output is multiplied by.
     """
 
     kind: str

@@ -2,12 +2,12 @@
 
 import torch
 
-from torchmlp.diagnosis.run.run import Batch, Subject
+from torchmlp.diagnosis.run.run import Batch, TrainingRun
 
 ITERATIONS = 8
 
 
-def largest_rate(subject: Subject, batch: Batch) -> float | None:
+def largest_rate(run: TrainingRun, batch: Batch) -> float | None:
     """2 / λmax by power iteration on differences of gradients; None where it is not finite.
 
     No second derivative is asked for, which a hand-written Function may not have. Model and
@@ -16,14 +16,14 @@ def largest_rate(subject: Subject, batch: Batch) -> float | None:
     Source: Goodfellow, Bengio & Courville (2016), section 4.3; Cohen et al. (2021) on 2 / λmax as
     the edge of stability.
     """
-    parameters = [p for p in subject.model.parameters() if p.requires_grad]
+    parameters = [p for p in run.model.parameters() if p.requires_grad]
     generator = torch.get_rng_state()
-    buffers = [(b, b.clone()) for b in subject.model.buffers()]
+    buffers = [(b, b.clone()) for b in run.model.buffers()]
     values = [p.detach().clone() for p in parameters]
 
     def gradient() -> list[torch.Tensor]:
         torch.set_rng_state(generator)
-        _, loss = subject.forward(batch)
+        _, loss = run.forward(batch)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
         return [
             torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)

@@ -12,23 +12,25 @@ from torchmlp.diagnosis.measure.output_layer import read_head
 from torchmlp.diagnosis.measure.scoring import classes_last, scoring_of
 from torchmlp.diagnosis.measure.training_loop import EVALUATED, outputs
 from torchmlp.diagnosis.record.record import Design, Record
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Subject
-from torchmlp.diagnosis.run.snapshot import Start
-from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
+from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
 
-def measure_start(subject: Subject, start: Start, steps: int, *, is_live: bool = False) -> Record:
-    """The record of a run before its first step; the subject stands at its start afterwards.
+def measure_start(
+    run: TrainingRun, start: Snapshot, steps: int, *, is_live: bool = False
+) -> Record:
+    """The record of a run before its first step; the run stands at its start afterwards.
 
     Args:
-        subject: the run.
+        run: the run.
         start: brings it back.
         steps: how long it means to train.
         is_live: whether it is being trained and waits: what takes longest is left out.
     """
-    model, optimizer = subject.model, subject.optimizer
-    batch = subject.batch(0)
+    model, optimizer = run.model, run.optimizer
+    batch = run.batch(0)
     group = optimizer.param_groups[0]
     design = Design(
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
@@ -39,42 +41,42 @@ def measure_start(subject: Subject, start: Start, steps: int, *, is_live: bool =
         steps=steps,
     )
     record = Record(design)
-    samples = gathered(subject.batches)
+    samples = gathered(run.batches)
     model.train()
-    _start(subject, record, batch, samples, is_live=is_live)
+    _start(run, record, batch, samples, is_live=is_live)
     start.restore()
     model.train()
     if design.error is None:
-        record.score_start = score_of(subject, record)
+        record.score_start = score_of(run, record)
     return record
 
 
-def score_of(subject: Subject, record: Record) -> float | None:
+def score_of(run: TrainingRun, record: Record) -> float | None:
     """Accuracy or R² on the run's own first samples; None where the network gives no output."""
     if record.targets is None:
         return None
     scoring = scoring_of(record.targets, record.design)
-    samples = gathered(subject.batches, EVALUATED)
+    samples = gathered(run.batches, EVALUATED)
     try:
-        output = outputs(subject.model, subject, samples)
+        output = outputs(run.model, run, samples)
     except NotImplementedError:
         return None  # a LightningModule that is nothing but its training step
     return scoring(output, samples[1])
 
 
 def _start(
-    subject: Subject, record: Record, batch: Batch, samples: Batch, *, is_live: bool
+    run: TrainingRun, record: Record, batch: Batch, samples: Batch, *, is_live: bool
 ) -> None:
     """What is known before the first step."""
-    model, design = subject.model, record.design
+    model, design = run.model, record.design
     trace = Trace(model)
     loss = None
     try:
         with trace:
-            _, loss = subject.forward(batch, trace)
+            _, loss = run.forward(batch, trace)
     except CannotDiagnoseError:
         raise
-    except REFUSALS as error:
+    except USER_ERRORS as error:
         design.error = (str(error).strip() or repr(error)).splitlines()[0]
         if trace.output is None and trace.entered is None:
             raise CannotDiagnoseError(
@@ -83,15 +85,15 @@ def _start(
             ) from error
     output = trace.output if trace.output is not None else trace.entered
     if output is None:
-        output = places(trace.calls)[-1].a if places(trace.calls) else batch[0]
-    found = places(trace.calls)
+        output = find_layers(trace.calls)[-1].a if find_layers(trace.calls) else batch[0]
+    found = find_layers(trace.calls)
     read_head(design, trace.calls, found, trace.failed)
     design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
     design.output_units = classes_last(output, batch[1]).shape[-1] if output.ndim > 1 else 1
     wide = output.detach().double()
     design.low, design.high = float(wide.min()), float(wide.max())
-    design.is_affine = len(found) > 1 and not any(place.is_bent for place in found[:-1])
-    record.layers = [measure_layer(k, place, model) for k, place in enumerate(found, 1)]
+    design.is_affine = len(found) > 1 and not any(traced.is_nonlinear for traced in found[:-1])
+    record.layers = [measure_layer(k, traced, model) for k, traced in enumerate(found, 1)]
     sizes = [layer.fan_in for layer in record.layers[:1]]
     record.network = "-".join(str(n) for n in sizes + [x.fan_out for x in record.layers])
     first = found[0].x if found else batch[0]
@@ -99,7 +101,7 @@ def _start(
         record.inputs = measure_inputs(first, samples[0])
     record.targets = measure_targets(samples[0], samples[1], design.output_units, design.loss)
     if record.targets.kind == "classes":
-        record.targets.sorted = sorted_share(subject.batches)
+        record.targets.sorted = sorted_share(run.batches)
     if design.error is not None:
         return
     assert loss is not None
@@ -108,4 +110,4 @@ def _start(
             "the loss does not depend on a parameter that requires a gradient: nothing trains; "
             "expected no torch.no_grad() or .detach() on the way, and parameters not frozen"
         )
-    measure_gradients(subject, record, batch, trace, loss, output, is_live=is_live)
+    measure_gradients(run, record, batch, trace, loss, output, is_live=is_live)

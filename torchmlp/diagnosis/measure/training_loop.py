@@ -1,4 +1,4 @@
-"""Training beside a record: the run itself, measured, and the changed ones."""
+"""The instrumented training loop."""
 
 import math
 from collections.abc import Callable, Container
@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 from torchmlp.diagnosis.measure.layer_statistics import sample_layers
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.record.record import Record, Sample
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
-from torchmlp.diagnosis.trace.layers import places
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
+from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
-AGAIN = 20  # steps after which the same batch is looked at again
+REEVALUATED_STEPS = 20  # first ones, whose batch is evaluated again after the update
 EVALUATED = 1000  # samples a score is taken on
 
 
@@ -25,40 +25,40 @@ def when_to_look(steps: int) -> set[int]:
 
 
 def train(
-    subject: Subject, record: Record, steps: int, *, at: int, then: Callable[[], None]
+    run: TrainingRun, record: Record, steps: int, *, at: int, then: Callable[[], None]
 ) -> None:
-    """Train the subject as it is and write into `record` what happens; call `then` after `at`.
+    """Train the run as it is and write into `record` what happens; call `then` after `at`.
 
     It ends at the first value that is not finite, before an update is made of it.
     """
     looks = when_to_look(steps)
-    groups = subject.optimizer.param_groups
+    groups = run.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     for step in range(steps):
-        batch = subject.batch(step)
-        if subject.has_schedule:
+        batch = run.batch(step)
+        if run.has_schedule:
             for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate * subject.rate(step, steps)
+                group["lr"] = rate * run.rate(step, steps)
         generator = torch.get_rng_state()
         try:
-            sample, loss, is_sick = _step(subject, batch, step, looks)
-        except REFUSALS as error:
+            sample, loss, is_sick = _step(run, batch, step, looks)
+        except USER_ERRORS as error:
             # A loss that checks its input, and has been handed nan or what is no probability.
             torch.set_rng_state(generator)
             record.design.error = str(error)
-            record.not_finite = locate(subject, batch, step)
+            record.not_finite = locate(run, batch, step)
             return
         if sample:
             record.samples.append(sample)
         record.losses.append(loss)
         if is_sick:
             torch.set_rng_state(generator)
-            record.not_finite = locate(subject, batch, step)
+            record.not_finite = locate(run, batch, step)
             return
-        if step < AGAIN:
+        if step < REEVALUATED_STEPS:
             after = torch.get_rng_state()
             torch.set_rng_state(generator)
-            again = _look(subject, batch)
+            again = _look(run, batch)
             torch.set_rng_state(after)
             record.again.append(again / loss if loss > 0 else 1.0)
         if step == at - 1:
@@ -66,23 +66,23 @@ def train(
 
 
 def _step(
-    subject: Subject, batch: Batch, step: int, looks: Container[int]
+    run: TrainingRun, batch: Batch, step: int, looks: Container[int]
 ) -> tuple[Sample | None, float, bool]:
     """One step: the layers where they are looked at, the loss, and whether it was not finite."""
-    model, optimizer = subject.model, subject.optimizer
+    model, optimizer = run.model, run.optimizer
     optimizer.zero_grad()
     trace = Trace(model) if step in looks else None
     if trace:
         with trace:
-            _, loss = subject.forward(batch, trace)
+            _, loss = run.forward(batch, trace)
     else:
-        _, loss = subject.forward(batch)
+        _, loss = run.forward(batch)
     value = float(loss.detach())
     sample = None
     if trace:
-        found = places(trace.calls)
+        found = find_layers(trace.calls)
         parameters = dict(model.named_parameters())
-        weights = [parameters[place.call.weight] for place in found]
+        weights = [parameters[traced.call.weight] for traced in found]
         layers, _ = sample_layers(found, loss, len(batch[0]), weights)
         sample = Sample(step, layers)
     if not math.isfinite(value):
@@ -93,7 +93,7 @@ def _step(
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if gradients and not all_finite(gradients):
         return sample, value, True
-    update(optimizer, lambda: subject.forward(batch)[1], with_closure=subject.needs_closure)
+    update(optimizer, lambda: run.forward(batch)[1], with_closure=run.needs_closure)
     return sample, value, False
 
 
@@ -118,12 +118,12 @@ def all_finite(tensors: list[Tensor]) -> bool:
     return bool(torch.isfinite(torch.nn.utils.get_total_norm(dense, math.inf)))
 
 
-def _look(subject: Subject, batch: Batch) -> float:
-    buffers = [(b, b.clone()) for b in subject.model.buffers()]
+def _look(run: TrainingRun, batch: Batch) -> float:
+    buffers = [(b, b.clone()) for b in run.model.buffers()]
     with torch.no_grad():
         try:
-            _, loss = subject.forward(batch)
-        except REFUSALS:
+            _, loss = run.forward(batch)
+        except USER_ERRORS:
             return math.inf
         finally:
             for buffer, value in buffers:
@@ -132,10 +132,10 @@ def _look(subject: Subject, batch: Batch) -> float:
 
 
 def outputs(
-    forward: Callable[[Tensor], Tensor], subject: Subject, samples: Batch, chunk: int = 500
+    forward: Callable[[Tensor], Tensor], run: TrainingRun, samples: Batch, chunk: int = 500
 ) -> Tensor:
     """The outputs for samples, as in evaluation."""
-    model = subject.model
+    model = run.model
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""What a diagnosis knows of a run: numbers only, written as JSON and read again.
+"""All measurements of a run, serialisable to JSON.
 
 Measuring fills a `Record`; the rules and the figures read it and nothing else, so that a saved run
 is judged again without being trained again. Layers are counted from 1 among the layers with

@@ -1,4 +1,4 @@
-"""Trials of plain networks: those of one shape train side by side, as a Population."""
+"""Batch the trials of plain MLPs into one Population."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from torchmlp.data.transforms import scale_pixels
 from torchmlp.diagnosis.measure.scoring import Scoring
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change
-from torchmlp.diagnosis.remedies.modified_run import NO_CHANGE, Changed
+from torchmlp.diagnosis.remedies.modified_run import NOT_APPLICABLE, ModifiedRun
 from torchmlp.diagnosis.remedies.trial import attempt, steps_of, trial_of
-from torchmlp.diagnosis.run.run import Batch, StepSubject, Subject
-from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.run.run import Batch, TrainingRun, TrainingStepRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
 from torchmlp.engine.population import Population
 from torchmlp.engine.state.structure import is_fusible
 from torchmlp.kernels.losses import LOSSES
@@ -34,8 +34,8 @@ STABLE |= {"mse_loss", "squeeze", "reshape", "view", "flatten", "to", "float"}
 
 def attempt_all(
     changes: Sequence[Change],
-    subject: Subject,
-    start: Start,
+    run: TrainingRun,
+    start: Snapshot,
     record: Record,
     samples: Batch,
     scoring: Scoring,
@@ -50,23 +50,23 @@ def attempt_all(
     trials: dict[Change, Trial] = {}
     alike: dict[object, list[_Network]] = {}
     try:
-        if _may_be_plain(subject, record):
+        if _may_be_plain(run, record):
             for change in changes:
                 start.restore()
-                if network := _network_of(change, subject, record, samples):
+                if network := _network_of(change, run, record, samples):
                     alike.setdefault(network.kind, []).append(network)
         for networks in alike.values():
             for network, losses in _trained(networks, steps_of(networks[0].change, steps)):
                 score = network.changed.score(samples, scoring)
                 trials[network.change] = trial_of(network.change, record, steps, losses, score)
-    except NO_CHANGE:
+    except NOT_APPLICABLE:
         pass  # a batch that the first did not show: whoever it stops is attempted
     finally:
         start.restore()
     return [
         trials[change]
         if change in trials
-        else attempt(change, subject, start, record, samples, scoring, steps)
+        else attempt(change, run, start, record, samples, scoring, steps)
         for change in changes
     ]
 
@@ -84,7 +84,7 @@ class _Network:
         sgd: momentum, nesterov and weight_decay, of this package's loss.
     """
 
-    changed: Changed
+    changed: ModifiedRun
     parameters: list[Tensor]
     activation: str
     loss: str
@@ -119,35 +119,35 @@ def _in_rows(target: Tensor) -> Tensor:
     return target.reshape(len(target), -1) if target.is_floating_point() else target
 
 
-def _may_be_plain(subject: Subject, record: Record) -> bool:
+def _may_be_plain(run: TrainingRun, record: Record) -> bool:
     """Whether a change may leave a plain network: as far as is known before it is made."""
-    parameters = list(subject.model.parameters())
+    parameters = list(run.model.parameters())
     design = record.design
     return (
-        not isinstance(subject, StepSubject)
+        not isinstance(run, TrainingStepRun)
         and design.error is None
         and design.dtype in ("float32", "float64")
         and not design.by_hand
         and [p.ndim for p in parameters] == [2, 1] * len(record.layers)
         and sum(p.numel() for p in parameters) <= MOST_PARAMETERS
         and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)  # noqa: SLF001  torch has no public list
-        and not subject.optimizer.state
-        and [set(group["params"]) for group in subject.optimizer.param_groups] == [{*parameters}]
+        and not run.optimizer.state
+        and [set(group["params"]) for group in run.optimizer.param_groups] == [{*parameters}]
     )
 
 
 def _network_of(
-    change: Change, subject: Subject, record: Record, samples: Batch
+    change: Change, run: TrainingRun, record: Record, samples: Batch
 ) -> _Network | None:
     """The changed run as a plain network; None where it is none, or cannot be changed so."""
     try:
-        changed = Changed(change, subject, samples)
+        changed = ModifiedRun(change, run, samples)
         group = changed.optimizer.param_groups[0]
         is_descent = is_fusible(changed.optimizer)
         is_descent = is_descent and not (group["dampening"] or group["maximize"])
         is_stable = changed.has_own_loss or STABLE.issuperset(record.design.head)
         activation = _activation(changed)
-        parameters = [p.detach().clone().requires_grad_() for p in subject.model.parameters()]
+        parameters = [p.detach().clone().requires_grad_() for p in run.model.parameters()]
         found = _loss(changed, samples, parameters[-1])
         if not (changed.is_possible and is_descent and is_stable and activation and found):
             return None
@@ -156,24 +156,26 @@ def _network_of(
         sgd["weight_decay"] = group["weight_decay"] / scale
         network = _Network(changed, parameters, activation, loss, scale, sgd)
         return network if network.is_the_run() else None
-    except NO_CHANGE:
+    except NOT_APPLICABLE:
         return None
 
 
-def _activation(changed: Changed) -> str | None:
+def _activation(changed: ModifiedRun) -> str | None:
     """The hidden layers'; None where they have several, or something else between them."""
     hidden = changed.layers[:-1]
-    names = {changed.change.activation or place.name for place in hidden} or {"identity"}
+    names = {changed.change.activation or traced.name for traced in hidden} or {"identity"}
     is_plain = len(names) == 1 and RESHAPING.issuperset(changed.before)
-    for place in hidden:
-        options = place.activation.options.values() if place.activation else ()
+    for traced in hidden:
+        options = traced.activation.options.values() if traced.activation else ()
         # Numbers would be a slope or an edge of its own.
         is_plain = is_plain and all(isinstance(option, bool) for option in options)
-        is_plain = is_plain and [call.name for call in place.after] == [place.name] * place.is_bent
+        is_plain = (
+            is_plain and [call.name for call in traced.after] == [traced.name] * traced.is_nonlinear
+        )
     return names.pop() if is_plain else None
 
 
-def _loss(changed: Changed, samples: Batch, bias: Tensor) -> tuple[str, float] | None:
+def _loss(changed: ModifiedRun, samples: Batch, bias: Tensor) -> tuple[str, float] | None:
     """Name and scale of the run's loss: outputs at random, for all classes, tell it."""
     _, target = changed.data(samples)
     if changed.has_own_loss and target.is_floating_point():

@@ -139,7 +139,7 @@ def changes(finding: Finding, record: Record) -> list[Change]:
 
 
 def unasked(record: Record) -> list[Change]:
-    """What is tried of a run that does badly, whatever the rules say."""
+    """Generic remedies, tried on every failing run."""
     found = [_rate(f, record, ("learning-rate-too-high",)) for f in RATES_DOWN[:2]]
     design, targets = record.design, record.targets
     if targets and targets.kind == "classes" and design.loss == "own":

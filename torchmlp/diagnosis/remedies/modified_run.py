@@ -13,22 +13,22 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torchmlp.diagnosis.measure.scoring import Scoring, class_labels, classes_last
 from torchmlp.diagnosis.measure.training_loop import all_finite, outputs, update
 from torchmlp.diagnosis.remedies.catalogue import Change
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
 from torchmlp.diagnosis.trace.custom_backward import (
     detached,
 )
-from torchmlp.diagnosis.trace.layers import Place, places
+from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
 from torchmlp.diagnosis.trace.op_names import RECURRENT
 from torchmlp.diagnosis.trace.trace import Trace
 from torchmlp.kernels.activations import ACTIVATIONS, activate
 from torchmlp.kernels.init import auto_init, initialise_
 
-# Whatever a network says that takes no such change.
-NO_CHANGE = (*REFUSALS, AttributeError, KeyError)
+# Exceptions that mean: this change does not apply.
+NOT_APPLICABLE = (*USER_ERRORS, AttributeError, KeyError)
 
 
-class Changed:
-    """A subject with a change made.
+class ModifiedRun:
+    """A run with a change made.
 
     Attributes:
         is_possible: whether it could be made.
@@ -36,13 +36,13 @@ class Changed:
         layers: as they were before the change.
     """
 
-    def __init__(self, change: Change, subject: Subject, samples: Batch) -> None:
-        self.change, self.subject = change, subject
-        self.model, self.optimizer = subject.model, subject.optimizer
+    def __init__(self, change: Change, run: TrainingRun, samples: Batch) -> None:
+        self.change, self.run = change, run
+        self.model, self.optimizer = run.model, run.optimizer
         self.logits: Tensor | None = None
         self.edits: dict[int, Callable[..., Any]] = {}
         self.is_possible = True
-        self.batches = _dealt(subject.batches) if change.shuffled else subject.batches
+        self.batches = _dealt(run.batches) if change.shuffled else run.batches
         self.lost = _lost_columns(samples[0]) if change.only_finite else None
         x, target = self._finite(samples)
         self.of_inputs = _moments(x) if change.inputs else None
@@ -51,13 +51,13 @@ class Changed:
         self.weight = _class_weights(target) if change.balanced else None
         if change.float32:
             self.model.float()
-        self.layers = found = self._places()
+        self.layers = found = self._traced_layers()
         if change.autograd:
             self.edits |= dict.fromkeys(self.cuts, lambda _func, x, *_args, **_kwargs: x)
         if change.init:
             self._draw(found)
         if change.guarded:
-            calls = [call for place in found for call in place.after if call.name in GUARDS]
+            calls = [call for traced in found for call in traced.after if call.name in GUARDS]
             self.edits |= {call.index: GUARDS[call.name] for call in calls}
         if change.activation:
             self._bend(found)
@@ -86,7 +86,7 @@ class Changed:
                     self.is_possible = False
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
-    def _places(self) -> list[Place]:
+    def _traced_layers(self) -> list[TracedLayer]:
         trace = Trace(self.model)
         generator = torch.get_rng_state()
         buffers = [(b, b.clone()) for b in self.model.buffers()]
@@ -97,7 +97,7 @@ class Changed:
             buffer.copy_(value)
         torch.set_rng_state(generator)
         self.cuts = detached(trace)
-        found = places(trace.calls)
+        found = find_layers(trace.calls)
         first = found[0].call.index if found else 0
         self.before = [call.name for call in trace.calls if call.index < first]
         return found
@@ -134,39 +134,39 @@ class Changed:
         keep = _finite_rows((x, target))
         return x[keep], target[keep]
 
-    def _draw(self, found: list[Place]) -> None:
+    def _draw(self, found: list[TracedLayer]) -> None:
         torch.manual_seed(0)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
-            for k, place in enumerate(found):
-                weight = parameters[place.call.weight]
-                activation = place.name
+            for k, traced in enumerate(found):
+                weight = parameters[traced.call.weight]
+                activation = traced.name
                 if self.change.activation and k < len(found) - 1:
                     activation = self.change.activation
                 is_last = k == len(found) - 1
                 known = activation if activation in ACTIVATIONS else "tanh"
                 name = "xavier" if is_last else auto_init(known)
-                owner = place.call.weight.rpartition(".")[0]
+                owner = traced.call.weight.rpartition(".")[0]
                 bias = parameters.get(f"{owner}.bias" if owner else "bias")
-                turned = place.call.name != "linear" and weight.ndim == 2  # noqa: PLR2004
+                turned = traced.call.name != "linear" and weight.ndim == 2  # noqa: PLR2004
                 initialise_(weight.T if turned else weight, bias, known, name)
 
-    def _bend(self, found: list[Place]) -> None:
+    def _bend(self, found: list[TracedLayer]) -> None:
         change = self.change
-        is_twice = len({place.call.index for place in found}) < len(found)
-        if is_twice or any(place.call.name in RECURRENT for place in found):
+        is_twice = len({traced.call.index for traced in found}) < len(found)
+        if is_twice or any(traced.call.name in RECURRENT for traced in found):
             self.is_possible = False
             return
-        for place in found[:-1]:
-            if place.activation:
-                self.edits[place.activation.index] = _replaced(change.activation)
-            elif place.is_bent:
-                same = [c for c in place.after if c.output.shape == place.call.output.shape]
+        for traced in found[:-1]:
+            if traced.activation:
+                self.edits[traced.activation.index] = _replaced(change.activation)
+            elif traced.is_nonlinear:
+                same = [c for c in traced.after if c.output.shape == traced.call.output.shape]
                 keeper = _Kept()
-                self.edits[place.last_linear.index] = keeper.keep
+                self.edits[traced.last_linear.index] = keeper.keep
                 self.edits[same[-1].index] = keeper.bent(change.activation)
             else:
-                self.edits[place.last_linear.index] = _followed(change.activation)
+                self.edits[traced.last_linear.index] = _followed(change.activation)
 
     def _keep_logits(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.logits = func(*args, **kwargs)
@@ -175,13 +175,13 @@ class Changed:
     @property
     def has_schedule(self) -> bool:
         """Whether the rate is another at every step."""
-        return self.change.decay or self.subject.has_schedule
+        return self.change.decay or self.run.has_schedule
 
     def share(self, step: int, steps: int) -> float:
         """Of its rate, what a step of so many takes."""
         if self.change.decay:
             return 0.5 * (1 + math.cos(math.pi * step / steps))
-        return self.subject.rate(step, steps)
+        return self.run.rate(step, steps)
 
     def train(self, steps: int) -> list[float]:
         """Losses of so many steps, up to the first that is not finite."""
@@ -204,24 +204,24 @@ class Changed:
             if not gradients or not all_finite(gradients):
                 losses.append(math.nan)
                 break
-            closed = self.subject.needs_closure and not self.change.adam
+            closed = self.run.needs_closure and not self.change.adam
             update(self.optimizer, partial(self.loss, batch), with_closure=closed)
         return losses
 
     def loss(self, batch: Batch) -> Tensor:
-        """Of a batch: the subject's own, or the stable one."""
+        """Of a batch: the run's own, or the stable one."""
         if not self.has_own_loss:
             with Trace(self.model, self.edits, keep=False) if self.edits else nullcontext():
-                return self.subject.forward(batch)[1]
+                return self.run.forward(batch)[1]
         self.forward(batch[0])
         assert self.logits is not None
         return self.loss_of(self.logits, batch[1])
 
     def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
-        """Of an output: the subject's own, or the stable one, which reads the last layer's."""
+        """Of an output: the run's own, or the stable one, which reads the last layer's."""
         if self.has_own_loss:
             return stable_loss(output, target, self.weight)
-        return self.subject.loss_of(output, target)
+        return self.run.loss_of(output, target)
 
     def forward(self, x: Tensor) -> Tensor:
         """The output, with the edits made."""
@@ -242,7 +242,7 @@ class Changed:
             assert self.logits is not None
             return self.logits
 
-        return scoring(outputs(forward, self.subject, (x, target)), target)
+        return scoring(outputs(forward, self.run, (x, target)), target)
 
 
 def stable_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

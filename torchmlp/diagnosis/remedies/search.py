@@ -1,4 +1,4 @@
-"""Which changes are tried of a sick run, in which order, and how long."""
+"""Choose and run remedies within a compute budget."""
 
 import math
 from dataclasses import replace
@@ -9,30 +9,30 @@ from torchmlp.diagnosis.measure.training_loop import EVALUATED
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.batched_trials import attempt_all
 from torchmlp.diagnosis.remedies.catalogue import Change, changes, further, together, unasked
-from torchmlp.diagnosis.remedies.trial import LONGEST, WORK_OF_ALL, trial_steps, work_of_a_step
+from torchmlp.diagnosis.remedies.trial import LONGEST, WORK_OF_ALL, steps_of_trial, work_of_a_step
 from torchmlp.diagnosis.rules.attribution import DYNAMICS, UNTOUCHED
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.rules.evaluate import suspects
-from torchmlp.diagnosis.run.run import Subject
-from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.rules.evaluate import evaluate_rules
+from torchmlp.diagnosis.run.run import TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
 
 GOOD = 0.97  # a score that no further change need improve
 LEAST_GAIN = 0.02
 ROUNDS = 2
 
 
-def search(subject: Subject, start: Start, record: Record) -> None:
+def search(run: TrainingRun, start: Snapshot, record: Record) -> None:
     """Try the remedies of what the rules suspect, each by itself and together, and write it down.
 
     A run that does well is only tried for what it may do well in spite of.
     """
-    found = suspects(record)
+    found = evaluate_rules(record)
     well = is_well(record)
     if well:
         found = [f for f in found if f.certain or f.cause not in DYNAMICS]
     if record.targets is None or (well and not found):
         return
-    tries = _Search(subject, start, record)
+    tries = _Search(run, start, record)
     if not record.trials and (record.not_finite or tries.tried(Change(UNTOUCHED, ())) is None):
         losses = list(record.losses)
         record.trials.append(Trial(UNTOUCHED, [], len(losses), losses, math.nan))
@@ -53,14 +53,14 @@ def _key(change: Change) -> Change:
 class _Search:
     """The trials of a record, each made once, as long as the work allows."""
 
-    def __init__(self, subject: Subject, start: Start, record: Record) -> None:
+    def __init__(self, run: TrainingRun, start: Snapshot, record: Record) -> None:
         assert record.targets is not None
         self.record = record
-        self.steps = trial_steps(subject, record.design.steps)
-        samples = gathered(subject.batches, EVALUATED)
+        self.steps = steps_of_trial(run, record.design.steps)
+        samples = gathered(run.batches, EVALUATED)
         scoring = scoring_of(record.targets, record.design)
-        self.how = subject, start, record, samples, scoring, self.steps
-        self.work_of_a_step = work_of_a_step(subject)
+        self.how = run, start, record, samples, scoring, self.steps
+        self.work_of_a_step = work_of_a_step(run)
         self.left = WORK_OF_ALL
         self.suspected: list[Change] = []
         self.known: dict[Change, Trial | None] = {}

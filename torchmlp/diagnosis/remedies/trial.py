@@ -5,9 +5,9 @@ import torch
 from torchmlp.diagnosis.measure.scoring import Scoring
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change, code_of, patch_of
-from torchmlp.diagnosis.remedies.modified_run import NO_CHANGE, Changed
-from torchmlp.diagnosis.run.run import Batch, Subject
-from torchmlp.diagnosis.run.snapshot import Start
+from torchmlp.diagnosis.remedies.modified_run import NOT_APPLICABLE, ModifiedRun
+from torchmlp.diagnosis.run.run import Batch, TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
 from torchmlp.diagnosis.trace.custom_backward import (
     differentiated_by_autograd,
     functions_of,
@@ -22,15 +22,15 @@ LEAST_STEPS = 40
 LONGEST = 3000
 
 
-def trial_steps(subject: Subject, steps: int) -> int:
+def steps_of_trial(run: TrainingRun, steps: int) -> int:
     """How many steps a trial takes: all, where that is quick, else some tens."""
-    return min(steps, max(LEAST_STEPS, int(WORK_OF_A_TRIAL / work_of_a_step(subject))))
+    return min(steps, max(LEAST_STEPS, int(WORK_OF_A_TRIAL / work_of_a_step(run))))
 
 
-def work_of_a_step(subject: Subject) -> float:
+def work_of_a_step(run: TrainingRun) -> float:
     """Multiplications of a step, or their worth in time."""
-    rows = len(subject.batches[0][0])
-    parameters = list(subject.model.parameters())
+    rows = len(run.batches[0][0])
+    parameters = list(run.model.parameters())
     wide = 2.0 if parameters[0].dtype == torch.float64 else 1.0
     products = 3.0 * rows * sum(p.numel() for p in parameters)
     return wide * products + WORK_OF_A_CALL * (len(parameters) + 2)
@@ -38,14 +38,14 @@ def work_of_a_step(subject: Subject) -> float:
 
 def attempt(
     change: Change,
-    subject: Subject,
-    start: Start,
+    run: TrainingRun,
+    start: Snapshot,
     record: Record,
     samples: Batch,
     scoring: Scoring,
     steps: int,
 ) -> Trial | None:
-    """Train from the start with the change; the subject is afterwards as it was at the start.
+    """Train from the start with the change; the run is afterwards as it was at the start.
 
     None where the change cannot be made of this network.
     """
@@ -53,16 +53,16 @@ def attempt(
     functions: list[type] = []
     try:
         if change.autograd:
-            _, loss = subject.forward(subject.batch(0))
+            _, loss = run.forward(run.batch(0))
             functions = functions_of(loss)
             start.restore()
         with differentiated_by_autograd(functions):
-            changed = Changed(change, subject, samples)
+            changed = ModifiedRun(change, run, samples)
             if not changed.is_possible:
                 return None
             losses = changed.train(steps_of(change, steps))
             score = changed.score(samples, scoring)
-    except NO_CHANGE:
+    except NOT_APPLICABLE:
         return None
     finally:
         start.restore()

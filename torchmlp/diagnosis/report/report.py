@@ -10,9 +10,9 @@ from torchmlp.diagnosis.record.record import Record, Trial, plain
 from torchmlp.diagnosis.report.schema import NAME as NAME_OF_FORM
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,
-    has_helped,
+    is_improvement,
     judge,
-    ranked,
+    rank_trials,
     untouched_score,
 )
 from torchmlp.diagnosis.rules.causes import Finding
@@ -55,7 +55,7 @@ class Report:
     @classmethod
     def of(cls, record: Record) -> "Report":
         """The report of a record, which may have been read from a file."""
-        return cls(judge(record), ranked(record), record)
+        return cls(judge(record), rank_trials(record), record)
 
     @property
     def healthy(self) -> bool:
@@ -71,7 +71,7 @@ class Report:
         """
         causes = {cause for f in self.findings for cause in (f.cause, *f.symptoms)}
         tried = [t for t in self.remedies if causes & {*t.causes}]
-        helped = [t for t in tried if has_helped(t, self.record)]
+        helped = [t for t in tried if is_improvement(t, self.record)]
         if helped or not self.findings:
             return helped[0] if helped else None
         base = untouched_score(self.record)
@@ -105,7 +105,7 @@ class Report:
             "verdict": self.verdict,
             "findings": [asdict(finding) for finding in self.findings],
             "remedies": [
-                {**asdict(t), "helped": has_helped(t, self.record)} for t in self.remedies
+                {**asdict(t), "helped": is_improvement(t, self.record)} for t in self.remedies
             ],
             "remedy": first.name if first else None,
             "record": asdict(self.record),
@@ -132,7 +132,7 @@ class Report:
             shown.append(helper)
         width = max(len(t.name) for t in [*shown, base] if t)
         for trial in [*([base] if base else []), *shown]:
-            mark = "helped" if has_helped(trial, record) else "did not help"
+            mark = "helped" if is_improvement(trial, record) else "did not help"
             score = _score(trial.score)
             lines.append(
                 f"  {_cut(trial.name):{min(width, NAME)}}  {_metric(record)} {score}  "

@@ -1,4 +1,4 @@
-"""From what the rules suspect to what is named: a cause is what a run recovers without."""
+"""Choose the reported causes: those whose remedy recovers the run."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torchmlp.diagnosis.measure.scoring import is_well
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.record.thresholds import CONFIRMED, HELPED
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
-from torchmlp.diagnosis.rules.evaluate import suspects
+from torchmlp.diagnosis.rules.evaluate import evaluate_rules
 
 UNTOUCHED = "untouched"
 DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not before it
@@ -29,7 +29,7 @@ def judge(record: Record) -> list[Finding]:
     been tried, those are named whose change helped, earlier causes before later ones; what their
     change alone explains becomes their symptoms.
     """
-    found = in_order(suspects(record))
+    found = in_order(evaluate_rules(record))
     certain = [finding for finding in found if finding.certain]
     if is_well(record):
         return [*certain, *_hidden(record, found)]
@@ -65,13 +65,13 @@ def untouched_score(record: Record) -> float:
     return max(score, 0.0)
 
 
-def ranked(record: Record) -> list[Trial]:
+def rank_trials(record: Record) -> list[Trial]:
     """The trials of changes, the best first; fewer changes before more of the same effect."""
     tried = [trial for trial in record.trials if trial.name != UNTOUCHED]
     return sorted(tried, key=lambda t: (-_rounded(t.score), len(t.causes)))
 
 
-def has_helped(trial: Trial, record: Record) -> bool:
+def is_improvement(trial: Trial, record: Record) -> bool:
     """Whether a trial scores clearly better than the run itself."""
     return trial.score - untouched_score(record) >= HELPED
 

@@ -34,7 +34,7 @@ class Finding:
         symptoms: causes that would be named were it not for this one.
         certain: whether it is a mistake however the run ends; else it is named because the run
             fails.
-        is_final: whether a run that fails needs no trial to confirm it, there being none.
+        is_final: stands without a confirming trial (none exists).
     """
 
     cause: str

@@ -93,8 +93,8 @@ def missing_nonlinearity(record: Record) -> Iterator[Finding]:
         "a",
         0,
         {"layers": float(count)},
-        f"Nothing bends between the {count} layers: together they are one linear map of the input, "
-        f"and learn no more than one layer would.",
+        f"There is no nonlinearity between the {count} layers: together they are one linear map of "
+        f"the input and can learn no more than a single layer.",
         "Put an activation, such as ReLU, after every layer but the last.",
     )
 
@@ -153,10 +153,10 @@ def unstable_activation(record: Record) -> Iterator[Finding]:
         broken.quantity,
         broken.step,
         {} if broken.at is None else {"at": broken.at, "limit": broken.limit or 0.0},
-        f"The activation written out in layer {broken.layer} ({layer.name}) is the first to leave "
-        f"the numbers: the {how} of {broken.function}{at} is {broken.value} at step {broken.step}.",
+        f"The activation written out in layer {broken.layer} ({layer.name}) is the first to "
+        f"overflow: the {how} of {broken.function}{at} is {broken.value} at step {broken.step}.",
         "Use torch's own function (softplus, sigmoid, silu, ...), which is stable; add a small "
-        "number to what is divided by, rooted or logged.",
+        "epsilon under square roots, logarithms and divisions.",
         certain=True,
     )
 

@@ -17,7 +17,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def suspects(record: Record) -> list[Finding]:
+def evaluate_rules(record: Record) -> list[Finding]:
     """All that any rule names, one finding for each cause, in the rules' order."""
     found: dict[str, Finding] = {}
     for rule in RULES:

@@ -20,7 +20,7 @@ def reported_loss_differs(record: Record) -> Iterator[Finding]:
         {"relative error": error},
         f"The gradient the loss hands to the network is not the derivative of the value it "
         f"returns: they differ by {100 * min(error, 9.99):.3g} % (central differences in float64). "
-        f"What is shown is not what is descended.",
+        f"The reported loss is not the one being minimised.",
         "Return the loss that is differentiated; leave its derivative to autograd.",
         certain=True,
     )
@@ -85,8 +85,8 @@ def half_underflow(record: Record) -> Iterator[Finding]:
         0,
         {"share": worst},
         f"{100 * worst:.0f} % of the deltas of layer {layer} are 0 or subnormal in "
-        f"{record.design.dtype}, which holds nothing below 6e-5 in full: those samples teach "
-        f"nothing.",
+        f"{record.design.dtype}, which holds nothing below 6e-5 in full: those samples do not "
+        f"contribute to the gradient.",
         "Scale the loss (torch.amp.GradScaler), or train in bfloat16 or float32.",
         certain=True,
     )

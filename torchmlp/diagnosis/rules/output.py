@@ -30,8 +30,8 @@ def over_the_batch(record: Record) -> Said:
     if rank < 2 or design.output_axis in (0, -1) or not over_batch:  # noqa: PLR2004
         return None
     why = (
-        "The softmax sums over the batch and not over the classes: the samples of a batch share "
-        "out each class among them."
+        "The softmax is over the batch: its probabilities sum to 1 over the batch instead of over "
+        "the classes."
     )
     return why, "Give it dim=-1.", True
 
@@ -109,7 +109,9 @@ def sums_to_one(record: Record) -> Said:
         why = "The outputs of the softmax sum to 1, and the targets are numbers that do not."
         return why, "Leave the softmax out.", True
     if targets.kind == "labels":
-        why = "Several labels can be right at once, and the softmax shares out 1 among them."
+        why = (
+            "Several labels can be true at once; a softmax forces their probabilities to sum to 1."
+        )
         return why, "End in a linear layer and use BCEWithLogitsLoss.", True
     return None
 

@@ -10,13 +10,13 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from torchmlp._compat.lightning import pl
-from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, StepSubject, Subject
+from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError, TrainingRun, TrainingStepRun
 from torchmlp.lightning.schedules import OneCycle
 
 
-def subject_of(
+def run_of(
     module: pl.LightningModule, batches: list[Batch], configured: Any, *, is_live: bool = False
-) -> Subject:
+) -> TrainingRun:
     """The run of a module.
 
     A module that has `parts()` is taken apart by it: its network, its loss (output, target) ->
@@ -37,13 +37,13 @@ def subject_of(
     parts = getattr(module, "parts", None)
     if parts is not None:
         network, loss, optimizer = parts()
-        return Subject(network, loss, optimizer or _given(own, module), batches, rate)
+        return TrainingRun(network, loss, optimizer or _given(own, module), batches, rate)
     if not module.automatic_optimization:
         raise CannotDiagnoseError(
             f"{type(module).__name__} trains by a loop of its own (automatic_optimization=False): "
             f"expected a method parts() that returns its network, its loss and its optimizer"
         )
-    return StepSubject(module, _step_of(module), _given(own, module), batches, rate)
+    return TrainingStepRun(module, _step_of(module), _given(own, module), batches, rate)
 
 
 def _given(optimizer: Optimizer | None, module: pl.LightningModule) -> Optimizer:

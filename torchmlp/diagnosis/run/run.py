@@ -13,15 +13,15 @@ from torchmlp.diagnosis.trace.trace import Trace
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Any]
-# What a model or a loss may say of arguments that it does not take.
-REFUSALS = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
+# Exceptions of a model or loss on unsuitable arguments.
+USER_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
 
 
 class CannotDiagnoseError(ValueError):
     """The model, loss, optimizer or data are such that there is no run to look at."""
 
 
-class Subject:
+class TrainingRun:
     """A training run, not yet begun.
 
     Args:
@@ -126,7 +126,7 @@ def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
         )
 
 
-class StepSubject(Subject):
+class TrainingStepRun(TrainingRun):
     """A run whose network and loss are known only together, as one training step.
 
     Args:
@@ -134,7 +134,7 @@ class StepSubject(Subject):
         step: batch -> loss.
         optimizer: over the model's parameters.
         batches: pairs of tensors.
-        rate: as `Subject` takes it.
+        rate: as `TrainingRun` takes it.
     """
 
     def __init__(

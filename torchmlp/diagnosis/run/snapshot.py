@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchmlp._runtime.random_state import random_state, set_random_state
-from torchmlp.diagnosis.run.run import Subject
+from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.kernels.threads import multiplications_of_step, threads_for
 
 
-class Start:
+class Snapshot:
     """The state of a run at its start: `restore` brings it back, however often.
 
     Parameters, buffers and optimizer state get their values back in their own memory; generators,
@@ -82,9 +82,9 @@ class Start:
 
 
 @contextmanager
-def left_alone(model: nn.Module, optimizer: Optimizer) -> Iterator[Start]:
+def restored_afterwards(model: nn.Module, optimizer: Optimizer) -> Iterator[Snapshot]:
     """Whatever is done to them inside, they are afterwards what they were."""
-    start = Start(model, optimizer)
+    start = Snapshot(model, optimizer)
     try:
         yield start
     finally:
@@ -92,20 +92,20 @@ def left_alone(model: nn.Module, optimizer: Optimizer) -> Iterator[Start]:
 
 
 @contextmanager
-def looked_into(subject: Subject) -> Iterator[Start]:
+def examined(run: TrainingRun) -> Iterator[Snapshot]:
     """The run at its start, on the threads that its steps are worth; afterwards as it was."""
-    with left_alone(subject.model, subject.optimizer) as start, warnings.catch_warnings():
+    with restored_afterwards(run.model, run.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        subject.model.train()
-        work = multiplications_of_step(lambda: subject.forward(subject.batch(0)))
+        run.model.train()
+        work = multiplications_of_step(lambda: run.forward(run.batch(0)))
         start.restore()
         with threads_for(work):
             yield start
 
 
 @contextmanager
-def random_state_kept() -> Iterator[None]:
-    """What is drawn inside is drawn again afterwards."""
+def random_state_restored() -> Iterator[None]:
+    """Restore all random generators on exit."""
     state = random_state()
     try:
         yield

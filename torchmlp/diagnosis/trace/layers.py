@@ -4,25 +4,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from torchmlp.diagnosis.trace.op_names import ACTIVATIONS, ADDITIONS, BENDS, RECURRENT
+from torchmlp.diagnosis.trace.op_names import ACTIVATIONS, ADDITIONS, NONLINEAR_OPS, RECURRENT
 from torchmlp.diagnosis.trace.trace import Call
 
 
 @dataclass
-class Place:
+class TracedLayer:
     """A layer in a pass: its call, and the calls up to the next layer's.
 
     Attributes:
         call: the multiplication.
         after: what follows it, up to the next layer.
         activation: the call that bends it; None if nothing does, or it is written out.
-        is_bent: whether there is a nonlinearity after it at all.
+        is_nonlinear: whether there is a nonlinearity after it at all.
     """
 
     call: Call
     after: list[Call]
     activation: Call | None
-    is_bent: bool
+    is_nonlinear: bool
 
     @property
     def last_linear(self) -> Call:
@@ -49,7 +49,7 @@ class Place:
         """The activation: what it returns, or what a written-out one ends with."""
         if self.activation:
             return self.activation.output
-        if self.is_bent:
+        if self.is_nonlinear:
             same = [c.output for c in self.after if c.output.shape == self.call.output.shape]
             return same[-1] if same else self.call.output
         return self.last_linear.output
@@ -59,16 +59,16 @@ class Place:
         """The activation's name, "own" for a written-out one."""
         if self.activation:
             return self.activation.name
-        return "own" if self.is_bent else "identity"
+        return "own" if self.is_nonlinear else "identity"
 
 
-def places(calls: list[Call]) -> list[Place]:
+def find_layers(calls: list[Call]) -> list[TracedLayer]:
     """The layers of a pass, in the order they are computed.
 
     The last one has what follows it in the model: the output's function stands in `after`.
     """
     starts = [k for k, call in enumerate(calls) if call.weight and call.phase == "model"]
-    found: list[Place] = []
+    found: list[TracedLayer] = []
     if not starts:
         return found
     model = [call for call in calls if call.phase == "model"]
@@ -76,8 +76,10 @@ def places(calls: list[Call]) -> list[Place]:
         after = calls[start + 1 : end]
         bending = [c for c in after if c.name in ACTIVATIONS and c.args]
         recurrent = calls[start].name in RECURRENT
-        written = any(c.name in BENDS for c in after) or recurrent
+        written = any(c.name in NONLINEAR_OPS for c in after) or recurrent
         found.append(
-            Place(calls[start], after, bending[0] if bending else None, bool(bending) or written)
+            TracedLayer(
+                calls[start], after, bending[0] if bending else None, bool(bending) or written
+            )
         )
     return found

@@ -23,7 +23,7 @@ NORMS = {
     "local_response_norm",
 }
 # What an activation may be written out with.
-BENDS = {
+NONLINEAR_OPS = {
     *(
         "exp",
         "clamp",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.engine.population.parameters import Stack
-from torchmlp.engine.state.sgd_update import Descent, Slot
+from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps import build as library
 from torchmlp.engine.steps.native_step import NativeStep, Step, no_class, threads
@@ -78,13 +78,13 @@ class NativeSteps:
         self.all.steps = ctypes.addressof(self.steps)
         self.all.layers = ctypes.addressof(self.strides)
         self.pointer = ctypes.byref(self.all)
-        self.known: Sequence[Descent] | None = None
+        self.known: Sequence[SGDUpdate] | None = None
 
     def take(
         self,
         x: Tensor,
         target: Tensor,
-        descents: Sequence[Descent],
+        descents: Sequence[SGDUpdate],
         frozen: Tensor,
         losses: Tensor,
     ) -> None:
@@ -107,14 +107,14 @@ class NativeSteps:
         torch.autograd.graph.increment_version(self.stack.tensors)
 
 
-def table(descents: Sequence[Descent], size: int) -> Tensor:
+def table(descents: Sequence[SGDUpdate], size: int) -> Tensor:
     """The coefficients as step.cpp reads them: (size, parameters, 6), float64."""
     columns = [
         torch.as_tensor(number, dtype=torch.float64).expand(size)
         for descent in descents
         for number in descent
     ]
-    return torch.stack(columns, 1).view(size, len(descents), len(Descent._fields))
+    return torch.stack(columns, 1).view(size, len(descents), len(SGDUpdate._fields))
 
 
 def _bytes(batches: Tensor) -> int:

@@ -14,10 +14,10 @@ from torchmlp.engine.population.native_step import NativeSteps
 from torchmlp.engine.population.parameters import Stack
 from torchmlp.engine.population.torch_step import BatchedStep
 from torchmlp.engine.state.addresses import borrow_batch, check_tensors, fixed, storages
-from torchmlp.engine.state.sgd_update import Descent, sgd_descent
+from torchmlp.engine.state.sgd_update import SGDUpdate, sgd_update
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps import build as library
-from torchmlp.engine.steps.native_step import threads, why_not_native
+from torchmlp.engine.steps.native_step import threads, unsupported_natively
 from torchmlp.kernels.activations import activate
 from torchmlp.kernels.losses import LOSSES, check_target
 from torchmlp.kernels.names import find
@@ -223,7 +223,7 @@ class Population:
                 f"Population: expected learning rates of at least 0, got {wrong.flatten()[0]:g}"
             )
         self._lr = found.expand(self.size).clone()
-        self._descents: dict[int, list[Descent]] = {}  # by the rows of a batch
+        self._descents: dict[int, list[SGDUpdate]] = {}  # by the rows of a batch
 
     def step(self, x: Tensor, target: Tensor) -> Tensor:
         """One training step of every network; the losses before it.
@@ -301,7 +301,7 @@ class Population:
         if len(self._steps) >= BATCH_SIZES:
             self._steps.clear()
         workspace = Workspace(self._first, rows, 0, is_pixels=False)
-        reason = why_not_native(workspace, target, self.loss)
+        reason = unsupported_natively(workspace, target, self.loss)
         try:
             if not reason:
                 return NativeSteps(library.load(), self._stack, self._first, self.loss, rows)
@@ -309,13 +309,13 @@ class Population:
             reason = str(error)
         return BatchedStep(self._stack, self._first.activations, self.loss, rows, reason)
 
-    def _descents_for(self, rows: int) -> list[Descent]:
+    def _descents_for(self, rows: int) -> list[SGDUpdate]:
         factors = [
             factor
             for growth in self._first.growths
             for factor in rate_factors(growth, follows_gradient=True)
         ]
-        return [sgd_descent(rows, self._lr * factor, **self._sgd) for factor in factors]
+        return [sgd_update(rows, self._lr * factor, **self._sgd) for factor in factors]
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:

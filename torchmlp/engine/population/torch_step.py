@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.engine.population.parameters import Stack
-from torchmlp.engine.state.sgd_update import Descent
+from torchmlp.engine.state.sgd_update import SGDUpdate
 from torchmlp.engine.steps.inplace_activations import in_place
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import loss_delta, sample_losses
@@ -54,7 +54,7 @@ class BatchedStep:
         self,
         x: Tensor,
         target: Tensor,
-        descents: Sequence[Descent],
+        descents: Sequence[SGDUpdate],
         frozen: Tensor,
         losses: Tensor,
     ) -> None:
@@ -88,15 +88,17 @@ class BatchedStep:
                 torch.bmm(self.delta[k + 1], weights[k + 1], out=self.delta[k])
             self.phi[k].pull_back(self.delta[k], self.z[k], self.a[k])
 
-    def _descend(self, x: Tensor, descents: Sequence[Descent]) -> None:
+    def _descend(self, x: Tensor, descents: Sequence[SGDUpdate]) -> None:
         pairs = zip(self.stack.parameters, self.stack.velocities, descents, strict=True)
         below = [x, *self.a[:-1]]
         for k, (value, into, descent) in enumerate(pairs):
             _update(value, into, descent, self.delta[k // 2], None if k % 2 else below[k // 2])
 
 
-def _update(value: Tensor, into: Tensor, descent: Descent, delta: Tensor, x: Tensor | None) -> None:
-    """One parameter's step, as `Descent` says it; for a bias there is no x, which is 1."""
+def _update(
+    value: Tensor, into: Tensor, descent: SGDUpdate, delta: Tensor, x: Tensor | None
+) -> None:
+    """One parameter's step, as `SGDUpdate` says it; for a bias there is no x, which is 1."""
 
     def each(number: float | Tensor) -> float | Tensor:
         if isinstance(number, Tensor):

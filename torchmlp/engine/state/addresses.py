@@ -29,7 +29,7 @@ def check_tensors(x: object, target: object, where: str) -> None:
             )
 
 
-def why_not_in_memory(tensor: Tensor) -> str:
+def unsupported_memory(tensor: Tensor) -> str:
     """What keeps the elements of a dense tensor from lying each at a place of its own; or ""."""
     if tensor._is_zerotensor() or torch._is_functional_tensor(tensor):
         return "has no memory"
@@ -75,7 +75,7 @@ def _borrow(tensor: Tensor, name: str, where: str, written: set[int]) -> Tensor:
         return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
     raise ValueError(
         f"{where}: expected {name} with its elements in memory, and it "
-        f"{why_not_in_memory(tensor) or 'has none there'}"
+        f"{unsupported_memory(tensor) or 'has none there'}"
     )
 
 

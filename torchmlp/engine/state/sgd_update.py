@@ -1,4 +1,4 @@
-"""What an optimizer's settings make of a gradient, in six numbers for each parameter.
+"""SGD's update as six coefficients per parameter, fused into the gradient's matrix product.
 
 The gradient g = (1/B) δᵀ a is not stored where that can be avoided: its matrix product is added
 to the parameter itself, or to its velocity.
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchmlp.engine.state.addresses import why_not_in_memory
+from torchmlp.engine.state.addresses import unsupported_memory
 
-# The settings of torch.optim.SGD that a step reads, in the order `sgd_descent` takes them.
+# The settings of torch.optim.SGD that a step reads, in the order `sgd_update` takes them.
 _settings_of = itemgetter("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
 
 
-class Descent(NamedTuple):
+class SGDUpdate(NamedTuple):
     """The coefficients of one parameter's step, in the order they are applied.
 
         value += ahead · into
@@ -45,12 +45,12 @@ class Slot(NamedTuple):
     descent: int
 
 
-def gradient_only(rows: int) -> Descent:
+def gradient_only(rows: int) -> SGDUpdate:
     """Into the gradient's buffer: the optimizer does the rest."""
-    return Descent(0.0, 1.0, 0.0, 0.0, 1.0 / max(rows, 1), 0.0)
+    return SGDUpdate(0.0, 1.0, 0.0, 0.0, 1.0 / max(rows, 1), 0.0)
 
 
-def sgd_descent(
+def sgd_update(
     rows: int,
     lr: Any,
     momentum: float = 0.0,
@@ -60,7 +60,7 @@ def sgd_descent(
     maximize: bool = False,
     *,
     first: bool = False,
-) -> Descent:
+) -> SGDUpdate:
     """The step of torch.optim.SGD.
 
         plain      W ← W − ηλ W − (η/B) δᵀ a
@@ -85,18 +85,18 @@ def sgd_descent(
     if momentum == 0:
         # 1 − ηλ as beta would be rounded alike in every step: 3e-6 off after a hundred of float32.
         ahead = -lr * weight_decay if weight_decay else 0.0
-        return Descent(ahead, 1.0, 0.0, 1.0, -lr * share, 0.0)
+        return SGDUpdate(ahead, 1.0, 0.0, 1.0, -lr * share, 0.0)
     keep, new = (0.0, 1.0) if first else (momentum, 1.0 - dampening)
     ahead = lr * momentum if nesterov and not first else 0.0
     rate = lr * (1.0 + momentum) if nesterov else lr
     decay = new * weight_decay
     if decay == 0:
-        return Descent(ahead, 1.0, 0.0, keep, new * share, rate)
+        return SGDUpdate(ahead, 1.0, 0.0, keep, new * share, rate)
     # The value has moved ahead by then: what `into` takes of that is taken back.
-    return Descent(ahead, keep - decay * ahead, decay, 1.0, new * share, rate)
+    return SGDUpdate(ahead, keep - decay * ahead, decay, 1.0, new * share, rate)
 
 
-class Descents:
+class SGDUpdates:
     """The optimizer seen from a step: where each δᵀ a goes, and with which coefficients.
 
     The state is the optimizer's own, `momentum_buffer` or `grad`: its state_dict, and a later step
@@ -175,13 +175,13 @@ class Descents:
         self.settings = [(*map(float, values[:4]), *values[4:]) for values in read]
         return _has_velocity(self.settings) == _has_velocity(before)
 
-    def of(self, rows: int) -> list[Descent]:
+    def of(self, rows: int) -> list[SGDUpdate]:
         """The descents of a step over so many rows, by the settings as last read."""
         if not self.is_fused:
             return [gradient_only(rows)]
         descents = []
         for index, first in self._kinds:
-            descents.append(sgd_descent(rows, *self.settings[index], first=first))
+            descents.append(sgd_update(rows, *self.settings[index], first=first))
         return descents
 
     def keep(self) -> None:
@@ -234,7 +234,7 @@ def _velocity_like(p: Tensor, known: Tensor | None) -> Tensor:
     if known is None:
         return torch.zeros_like(p)
     reason = "" if known.shape == p.shape else f"has shape {tuple(known.shape)}"
-    if reason := reason or why_not_in_memory(known):
+    if reason := reason or unsupported_memory(known):
         raise ValueError(
             f"Engine.step: the optimizer's momentum_buffer of a parameter of shape "
             f"{tuple(p.shape)} {reason}; load a state that fits, or clear optimizer.state"

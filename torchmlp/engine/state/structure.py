@@ -15,7 +15,7 @@ from torch.nn.modules import module as hooks_of_all_modules
 from torch.optim import SGD, Optimizer
 from torch.optim import optimizer as hooks_of_all
 
-from torchmlp.engine.state.addresses import why_not_in_memory
+from torchmlp.engine.state.addresses import unsupported_memory
 from torchmlp.engine.state.changes import MISSING, Expectation, Kind
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
@@ -110,13 +110,15 @@ def _hooks_of(optimizer: Optimizer) -> list[dict[Any, Any]]:
 
 
 def is_fusible(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimizer is `sgd_descent` and nothing else."""
+    """Whether a step of the optimizer is `sgd_update` and nothing else."""
     step = optimizer.__dict__.get("step")  # a scheduler puts one there that counts
     counts = step is None or hasattr(step, "_wrapped_by_lr_sched")
     return type(optimizer) is SGD and counts and not any(_hooks_of(optimizer))
 
 
-def why_not(model: nn.Module, loss: str | Callable[..., Any], optimizer: Optimizer) -> str:
+def unsupported_reason(
+    model: nn.Module, loss: str | Callable[..., Any], optimizer: Optimizer
+) -> str:
     """What keeps an `Engine` from training so; "" where nothing does.
 
     Raises:
@@ -170,7 +172,7 @@ def _reasons_of_parameters(model: MLP) -> Iterator[str]:
     if parameters[0].device.type not in ("cpu", "cuda"):
         yield f"expected a CPU or a CUDA device, got {parameters[0].device}; train with autograd"
     for name, p in named:
-        if reason := why_not_in_memory(p):
+        if reason := unsupported_memory(p):
             yield f"{name} {reason}"
     yield from _reasons_of_shapes(model)
 

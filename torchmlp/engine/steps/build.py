@@ -20,11 +20,11 @@ from pathlib import Path
 
 import torch
 
-from torchmlp._runtime.atomic_file import passing_folder, sweep
+from torchmlp._runtime.atomic_file import sweep, temporary_folder
 
 SOURCE = Path(__file__).with_name("step.cpp")
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}  # as the functions' names end
-PATIENCE_S = 120  # thirty times what a compiler takes
+COMPILE_TIMEOUT_S = 120  # thirty times what a compiler takes
 SLOW_S = 2.0  # before a word is said of it
 # What tells one kind of processor from another, for the library is compiled for this one.
 _PROCESSOR = ("flags", "Features", "CPU implementer", "CPU part")
@@ -95,7 +95,7 @@ def _built(place: Path) -> Path:
         path.unlink(missing_ok=True)
     sweep(place.parent)
     # Processes that build at once each rename a whole file.
-    with passing_folder(place) as folder, _told_of(place):
+    with temporary_folder(place) as folder, _told_of(place):
         part = folder / "step.so"
         _compile(part)
         part.chmod(0o700)
@@ -154,7 +154,7 @@ def _compile(path: Path) -> None:
             text=True,
             errors="replace",
             check=False,
-            timeout=PATIENCE_S,
+            timeout=COMPILE_TIMEOUT_S,
             env={**os.environ, "LC_ALL": "C"},
         )
         if run.returncode == 0:

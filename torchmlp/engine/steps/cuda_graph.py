@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from torchmlp.engine.state.sgd_update import Descent, Slot
+from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.steps.torch_step import TorchStep
 
 WARM_UP = 3  # as torch.cuda.make_graphed_callables does, so that cuBLAS has its workspaces
@@ -34,7 +34,7 @@ class GraphStep:
         self.step.bind(slots)
         self.replay = None
 
-    def take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
+    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
         """Copy the batch in and replay; the loss before the step."""
         if self.replay is None:
             self.x, self.target = x.clone(), target.clone()

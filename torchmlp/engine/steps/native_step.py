@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchmlp.engine.state.addresses import borrow_batch, overlap, storages
-from torchmlp.engine.state.sgd_update import Descent, Slot
+from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps.build import DTYPES
 
@@ -54,7 +54,7 @@ def threads() -> int:
 
 
 class _Descent(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_double) for name in Descent._fields]
+    _fields_ = [(name, ctypes.c_double) for name in SGDUpdate._fields]
 
 
 class _Update(ctypes.Structure):
@@ -158,7 +158,7 @@ class NativeStep:
         self.has_masks = any(workspace.rates)
         self.is_written = workspace.x is not None
         self.descents = (_Descent * 0)()
-        self.known: Sequence[Descent] = ()
+        self.known: Sequence[SGDUpdate] = ()
         self.changed: list[Tensor] = []
         self.written: set[int] = set()
 
@@ -180,7 +180,7 @@ class NativeStep:
         self.changed = list({id(t): t for slot in kept for t in (slot.value, slot.into)}.values())
         self.written = storages((*self.changed, *self.kept))
 
-    def take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
+    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
         """Run the layers, scan the deltas, descend; the loss before the step.
 
         Raises:
@@ -233,7 +233,7 @@ class NativeStep:
         return (self.workspace.layers[-1].a.argmax(-1) == labels).sum()
 
 
-def why_not_native(workspace: Workspace, target: Tensor, loss: str) -> str:
+def unsupported_natively(workspace: Workspace, target: Tensor, loss: str) -> str:
     """What keeps a step from being taken in C++; "" where nothing does."""
     like = workspace.ones
     has_labels = loss == "cross_entropy" and not target.is_floating_point()

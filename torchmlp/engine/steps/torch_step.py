@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchmlp.engine.state.sgd_update import Descent, Slot
+from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import LayerBuffers, Workspace
 from torchmlp.engine.steps.inplace_activations import in_place
 from torchmlp.kernels.losses import loss_delta, mean_of_losses
@@ -45,7 +45,7 @@ class TorchStep:
         """Where the parameters' δᵀ a go: of W_1, b_1, ..., W_L, b_L."""
         self.slots = [slot and slot._replace(value=slot.value.detach()) for slot in slots]
 
-    def take(self, x: Tensor, target: Tensor, descents: Sequence[Descent]) -> Tensor:
+    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
         """Run the layers, scan the deltas, descend; the loss before the step."""
         with threads_for(self.work):
             x = self._read(x)
@@ -113,7 +113,7 @@ class TorchStep:
                     delta.mul_(layer.mask)
             self.phi[k].pull_back(delta, layer.z, layer.a)
 
-    def _descend(self, x: Tensor, descents: Sequence[Descent]) -> None:
+    def _descend(self, x: Tensor, descents: Sequence[SGDUpdate]) -> None:
         slots = iter(self.slots)
         for layer in self.workspace.layers:
             if (weight := next(slots)) is not None:
@@ -123,7 +123,7 @@ class TorchStep:
             x = layer.dropped
 
 
-def _update(slot: Slot, descent: Descent, layer: LayerBuffers, x: Tensor) -> None:
+def _update(slot: Slot, descent: SGDUpdate, layer: LayerBuffers, x: Tensor) -> None:
     """One parameter's step; for a bias, `x` is a column of ones."""
     value, into, _ = slot
     delta_t = layer.delta_t

@@ -62,8 +62,8 @@ def illustrations(record: Record, remedies: Sequence[Trial] | None = None) -> li
         ("flow", "Gradient by layer", flow_figure, _flow_words),
         ("z", "Pre-activation at the start", z_figure, _z_words),
         ("z-std", "Spread of the pre-activation", z_std_figure, _z_std_words),
-        ("blocked", "Blocked units", blocked_figure, _blocked_words),
-        ("between", "Difference between samples", between_figure, _between_words),
+        ("blocked", "Saturated units", blocked_figure, _blocked_words),
+        ("between", "Variation between samples", between_figure, _between_words),
     )
     found = []
     for name, title, draw, tell in plans:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from torchmlp.diagnosis.record.record import Record, Trial
-from torchmlp.diagnosis.rules.attribution import UNTOUCHED, has_helped, ranked
+from torchmlp.diagnosis.rules.attribution import UNTOUCHED, is_improvement, rank_trials
 from torchmlp.figures.style.axes import Scale, Values, broken, drawable, set_grid, set_steps
 from torchmlp.figures.style.canvas import KEY, LEFT, RIGHT, TICKS, Canvas
 from torchmlp.figures.style.text import NONE, printable
@@ -72,10 +72,10 @@ def loss_series(record: Record, remedies: Sequence[Trial] | None = None) -> list
         remedies: its trials in another order than by their scores.
     """
     lengths = [record.losses, *(t.losses for t in record.trials if t.name == UNTOUCHED)]
-    trials = unlike(ranked(record) if remedies is None else remedies)
-    chosen = [t for k, t in enumerate(trials) if k == 0 or has_helped(t, record)][:REMEDIES]
+    trials = unlike(rank_trials(record) if remedies is None else remedies)
+    chosen = [t for k, t in enumerate(trials) if k == 0 or is_improvement(t, record)][:REMEDIES]
     found = [Series(UNTOUCHED, max(lengths, key=len), None)]
-    found += [Series(t.name, t.losses, has_helped(t, record)) for t in chosen]
+    found += [Series(t.name, t.losses, is_improvement(t, record)) for t in chosen]
     return [series for series in found if np.isfinite(drawable(series.losses)).any()]
 
 
@@ -124,7 +124,7 @@ def _legend(series: Series, last: float) -> str:
     name = textwrap.shorten(printable(series.name), 2 * LETTERS - 24, placeholder="…") or NONE
     if series.broke_at is None:
         return f"{name} (on to step {beyond:,})" if beyond else name
-    return f"{name} (× broke at step {series.broke_at:,})"
+    return f"{name} (× non-finite at step {series.broke_at:,})"
 
 
 def _draw(axes: Axes, series: Series, style: Style) -> None:

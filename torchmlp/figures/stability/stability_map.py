@@ -15,7 +15,12 @@ from matplotlib.ticker import NullLocator
 from torchmlp.figures.style.text import short
 from torchmlp.figures.style.theme import LIGHT
 from torchmlp.stability.map.cell import Cell, CellResult
-from torchmlp.stability.summary.boundary import Column, Frontier, columns, frontier
+from torchmlp.stability.summary.boundary import (
+    GridColumn,
+    StabilityLimit,
+    columns,
+    stability_limits,
+)
 from torchmlp.stability.summary.text_table import MARKS, mark
 
 # Blue against orange, which every kind of colour blindness tells apart, and each lighter or darker
@@ -107,10 +112,14 @@ def map_figure(
     rows = {float(c.width): {r.cell.lr: r for r in found} for c, found in columns(of).items()}
     rates = sorted({r.cell.lr for r in of})
     x, y = _Edges(sorted(rows)), _Edges(rates)
-    star = own if own and Column.of(own) == Column(depth, init, batch_size, own.width) else None
+    star = (
+        own
+        if own and GridColumn.of(own) == GridColumn(depth, init, batch_size, own.width)
+        else None
+    )
     _set_axes(axes, x, y, sorted(rows), rates, star)
     keys = _draw_cells(axes, rows, x, y, star)
-    keys += _draw_limits(axes, frontier(of, momentum, nesterov=nesterov), x, y, momentum)
+    keys += _draw_limits(axes, stability_limits(of, momentum, nesterov=nesterov), x, y, momentum)
     if star:
         keys += axes.plot(
             star.width, star.lr, label=f"yours: width {star.width:,},\nrate {short(star.lr)}",
@@ -242,7 +251,7 @@ def _letters(results: Sequence[CellResult], wide: float, high: float) -> tuple[i
 
 
 def _draw_limits(
-    axes: Axes, edges: Sequence[Frontier], x: _Edges, y: _Edges, momentum: float
+    axes: Axes, edges: Sequence[StabilityLimit], x: _Edges, y: _Edges, momentum: float
 ) -> list[Line2D]:
     """The measured and the theoretical line."""
     spans = [x.of(float(edge.column.width)) for edge in edges]
@@ -255,9 +264,13 @@ def _draw_limits(
         label=f"largest stable rate{none}", color=LIGHT["ink"], linewidth=2.6,
         solid_joinstyle="miter", solid_capstyle="butt", path_effects=halo, zorder=4, clip_on=False,
     )  # fmt: skip
-    theory = [(edge.column.width, edge.theory) for edge in edges if edge.theory]
-    if theory:
-        widths, rates = ([float(v) for v in column] for column in zip(*theory, strict=True))
+    sharpness_limit = [
+        (edge.column.width, edge.sharpness_limit) for edge in edges if edge.sharpness_limit
+    ]
+    if sharpness_limit:
+        widths, rates = (
+            [float(v) for v in column] for column in zip(*sharpness_limit, strict=True)
+        )
         low, high = axes.get_ylim()
         name = "2 / λmax at the start" + ",\nwith momentum" * bool(momentum)
         where = "below" if max(rates) < low else "above" if min(rates) > high else ""

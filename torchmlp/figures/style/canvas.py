@@ -1,4 +1,4 @@
-"""A figure that is laid out in its own units, from the top left, as a page is."""
+"""A figure that is with absolute coordinates from the top left."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The ways, right and wrong, to come by the delta of a layer.
+"""Hypotheses for how a layer's delta was computed.
 
 Each way names its mistake, "" where it is none. The right one comes first; among ways that lead to
 the same numbers the earlier is the likelier.
@@ -16,7 +16,7 @@ from torchmlp.kernels.losses import loss_delta
 
 
 @dataclass(frozen=True)
-class Way:
+class DeltaHypothesis:
     """One way to come by a delta.
 
     Attributes:
@@ -34,19 +34,19 @@ class Way:
     extra: Tensor | None = None
 
 
-def last_deltas(problem: Problem) -> Iterator[Way]:
+def last_deltas(problem: Problem) -> Iterator[DeltaHypothesis]:
     """Ways to δ_L = e'(a_L, t) ⊙ φ_L'(z_L)."""
     last = problem.layers[-1]
     number = last.number
     e = output_gradient(last.a, problem.target, problem.loss, has_softmax=problem.has_softmax)
     phi = last.slope(last.z)
     missing, doubled = "missing-output-derivative", "doubled-output-derivative"
-    yield Way((), last.delta, last.delta, e)
+    yield DeltaHypothesis((), last.delta, last.delta, e)
     yield from _kinks_the_other_way(last, e, ())
     if last.activation != "identity":
-        yield Way(((missing, number, "δ_L = e'(a_L, t)"),), e, e, e)
-        yield Way(((missing, number, "on the way down only"),), last.delta, e, e)
-        yield Way(((missing, number, "in the last gradients only"),), e, last.delta, e)
+        yield DeltaHypothesis(((missing, number, "δ_L = e'(a_L, t)"),), e, e, e)
+        yield DeltaHypothesis(((missing, number, "on the way down only"),), last.delta, e, e)
+        yield DeltaHypothesis(((missing, number, "in the last gradients only"),), e, last.delta, e)
         yield _same(((doubled, number, "φ_L'² in place of φ_L'"),), e * phi * phi)
         for name, note, wrong in _wrong_slopes(problem, last, e):
             if name != "missing-activation-derivative":
@@ -56,7 +56,7 @@ def last_deltas(problem: Problem) -> Iterator[Way]:
     for note, raw in _twice(problem, last, e):
         yield _same(((doubled, number, note),), raw * phi)
     for name, note, raw in _other_outputs(problem, last):
-        yield Way(((name, number, note),), raw * phi, raw * phi, raw)
+        yield DeltaHypothesis(((name, number, note),), raw * phi, raw * phi, raw)
         if last.activation != "identity":
             yield _same(((name, number, note), (missing, number, "and φ_L' is left out")), raw)
     # Squared error of a softmax with δ_L = p − t: that is how cross-entropy is descended.
@@ -66,8 +66,8 @@ def last_deltas(problem: Problem) -> Iterator[Way]:
 
 
 def hidden_deltas(
-    problem: Problem, case: LayerCase, above: Way, fit_above: Tensor
-) -> Iterator[Way]:
+    problem: Problem, case: LayerCase, above: DeltaHypothesis, fit_above: Tensor
+) -> Iterator[DeltaHypothesis]:
     """Ways to δ_l = (δ_{l+1} W_{l+1}) ⊙ φ_l'(z_l), given how δ_{l+1} was come by.
 
     Args:
@@ -88,15 +88,17 @@ def hidden_deltas(
         yield _through(raw, wrong, ((wrong_name, case.number, note),))
     if case.activation != "identity":
         right = raw * phi
-        yield Way(((name, case.number, "on the way down only"),), right, raw, raw)
-        yield Way(((name, case.number, "in this layer's gradients only"),), raw, right, raw)
+        yield DeltaHypothesis(((name, case.number, "on the way down only"),), right, raw, raw)
+        yield DeltaHypothesis(
+            ((name, case.number, "in this layer's gradients only"),), raw, right, raw
+        )
     yield from _mixed(case, raw, phi)
-    for note, turned in _turned(weight):
+    for note, transposed in _transposed(weight):
         mistake = ("weight-not-transposed", up, note)
-        yield _through(above.passed @ turned, phi, (mistake,))
+        yield _through(above.passed @ transposed, phi, (mistake,))
         for wrong_name, wrong_note, wrong in slopes[:2]:
             yield _through(
-                above.passed @ turned, wrong, (mistake, (wrong_name, case.number, wrong_note))
+                above.passed @ transposed, wrong, (mistake, (wrong_name, case.number, wrong_note))
             )
     if fit_above.shape == weight.shape:
         update = above.passed @ fit_above
@@ -104,20 +106,22 @@ def hidden_deltas(
         for wrong_name, note, wrong in [("", "", phi), *slopes[:2]]:
             second = ((wrong_name, case.number, note),) if wrong_name else ()
             delta = raw * wrong
-            yield Way((mistake, *second), delta, delta, raw, extra=update * wrong)
+            yield DeltaHypothesis((mistake, *second), delta, delta, raw, extra=update * wrong)
 
 
-def _same(mistakes: tuple[tuple[str, int, str], ...], delta: Tensor) -> Way:
-    return Way(mistakes, delta, delta, delta)
+def _same(mistakes: tuple[tuple[str, int, str], ...], delta: Tensor) -> DeltaHypothesis:
+    return DeltaHypothesis(mistakes, delta, delta, delta)
 
 
-def _through(raw: Tensor, slope_: Tensor, mistakes: tuple[tuple[str, int, str], ...]) -> Way:
-    return Way(mistakes, raw * slope_, raw * slope_, raw)
+def _through(
+    raw: Tensor, slope_: Tensor, mistakes: tuple[tuple[str, int, str], ...]
+) -> DeltaHypothesis:
+    return DeltaHypothesis(mistakes, raw * slope_, raw * slope_, raw)
 
 
 def _kinks_the_other_way(
     case: LayerCase, raw: Tensor, mistakes: tuple[tuple[str, int, str], ...]
-) -> Iterator[Way]:
+) -> Iterator[DeltaHypothesis]:
     """At a kink either slope is right: somebody's (z >= 0) is no mistake."""
     above = torch.nextafter(case.z, torch.full_like(case.z, torch.inf))
     other = case.slope(above)
@@ -157,7 +161,7 @@ def _wrong_slopes(
     yield "wrong-mask", f"a_{number} itself in place of φ_{number}'", case.a
 
 
-def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[Way]:
+def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[DeltaHypothesis]:
     """Samples of the batch taken together, or for each other."""
     name, number = "cross-sample", case.number
     if case.x.shape[0] == 1:
@@ -180,7 +184,7 @@ def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[Way]:
         yield _same(((name, number, note),), delta.roll(shift, 0))
 
 
-def _turned(weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _transposed(weight: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The weight the wrong way round, in a shape that a program would not refuse."""
     rows, columns = weight.shape
     if rows == columns:

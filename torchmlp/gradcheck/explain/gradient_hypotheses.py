@@ -1,4 +1,4 @@
-"""The ways, right and wrong, to form a layer's gradients of its delta, fitted to what was given.
+"""Hypotheses for how gradients were formed from a delta, fitted to the given ones.
 
 A fit finds the factor c in given = c · formed (+ an unknown amount of something else), and accepts
 what is left over only within the rounding of the computation.
@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from torchmlp.gradcheck.explain.delta_hypotheses import Way
+from torchmlp.gradcheck.explain.delta_hypotheses import DeltaHypothesis
 from torchmlp.gradcheck.explain.reference import LayerCase, Problem
 
 LARGE = 2000  # elements from which on a matrix product is worth avoiding
@@ -37,36 +37,38 @@ class Fit:
     extra_decay: float | None = None
 
 
-def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = False) -> list[Fit]:
+def fit_weight(
+    problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis, *, mixed: bool = False
+) -> list[Fit]:
     """Every form of weight gradient that the given one is explained by, the likeliest first.
 
     Products over samples that do not belong together are tried only where they are asked for.
     """
     given, number, x = case.given_weight, case.number, case.x
     shape = case.layer.weight.shape
-    bound = case.noise * _norm(x) * _norm(way.delta) / x.shape[0]
+    bound = case.noise * _norm(x) * _norm(hypothesis.delta) / x.shape[0]
     fits: list[Fit] = []
     right: Tensor | None = None
-    if given.shape == shape and _may_fit(problem, case, given, way, x, bound):
-        right = _product(way.delta, x)
-        extra = None if way.extra is None else _product(way.extra, x)
+    if given.shape == shape and _may_fit(problem, case, given, hypothesis, x, bound):
+        right = _product(hypothesis.delta, x)
+        extra = None if hypothesis.extra is None else _product(hypothesis.extra, x)
         fits += _fits(problem, case, given, right, extra, bound, ())
         if fits and not fits[0].mistakes:
             return fits[:1]
-    if way.extra is not None:
+    if hypothesis.extra is not None:
         return fits
     transposed = "transposed-weight-gradient"
-    if given.t().shape == shape and _may_fit(problem, case, given.t(), way, x, bound):
-        right = _product(way.delta, x) if right is None else right
+    if given.t().shape == shape and _may_fit(problem, case, given.t(), hypothesis, x, bound):
+        right = _product(hypothesis.delta, x) if right is None else right
         fits += _fits(problem, case, given.t(), right, None, bound, ((transposed, number, ""),))
-    if given.shape == shape and shape[0] != shape[1] and not way.mistakes and not fits:
-        reshaped = _product(way.delta, x).t().reshape(shape)
+    if given.shape == shape and shape[0] != shape[1] and not hypothesis.mistakes and not fits:
+        reshaped = _product(hypothesis.delta, x).t().reshape(shape)
         mistake = (transposed, number, "reshaped instead of transposed")
         fits += _fits(problem, case, given, reshaped, None, bound, (mistake,))
     if fits or given.shape != shape or not mixed:
         return fits
-    for mistake, delta, at in _other_products(problem, case, way):
-        other = replace(way, delta=delta)
+    for mistake, delta, at in _other_products(problem, case, hypothesis):
+        other = replace(hypothesis, delta=delta)
         bound = case.noise * _norm(delta) * _norm(at) / x.shape[0]
         if not _may_fit(problem, case, given, other, at, bound):
             continue
@@ -79,7 +81,12 @@ def fit_weight(problem: Problem, case: LayerCase, way: Way, *, mixed: bool = Fal
 
 
 def _may_fit(
-    problem: Problem, case: LayerCase, given: Tensor, way: Way, x: Tensor, bound: float
+    problem: Problem,
+    case: LayerCase,
+    given: Tensor,
+    hypothesis: DeltaHypothesis,
+    x: Tensor,
+    bound: float,
 ) -> bool:
     """Whether a weight gradient may be a multiple of deltaᵀ x, by both of them times one vector.
 
@@ -90,9 +97,9 @@ def _may_fit(
     vector = _vector(x.shape[1])
     rows = x.shape[0]
     along = x @ vector
-    columns = [way.delta.t() @ along / rows, case.layer.weight @ vector]
-    if way.extra is not None:
-        columns.append(way.extra.t() @ along / rows)
+    columns = [hypothesis.delta.t() @ along / rows, case.layer.weight @ vector]
+    if hypothesis.extra is not None:
+        columns.append(hypothesis.extra.t() @ along / rows)
     basis, seen = torch.stack(columns, 1), given @ vector
     if basis.shape[0] <= basis.shape[1]:
         return True
@@ -113,32 +120,32 @@ def _norm(matrix: Tensor) -> float:
     )  # Tensor.norm asks its arguments at length
 
 
-def fit_bias(problem: Problem, case: LayerCase, way: Way) -> list[Fit]:
+def fit_bias(problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis) -> list[Fit]:
     """Every form of bias gradient that the given one is explained by, the likeliest first."""
     given, bias, number = case.given_bias, case.layer.bias, case.number
     assert given is not None
     assert bias is not None
-    rows = way.delta.shape[0]
+    rows = hypothesis.delta.shape[0]
     tolerance = case.noise * rows**0.5 / rows
-    size = _norm(way.delta)
-    right = way.delta.sum(0) / rows
+    size = _norm(hypothesis.delta)
+    right = hypothesis.delta.sum(0) / rows
     fits: list[Fit] = []
     if given.shape == right.shape:
-        extra = None if way.extra is None else way.extra.sum(0) / rows
+        extra = None if hypothesis.extra is None else hypothesis.extra.sum(0) / rows
         fits += _scaled(given, right, extra, tolerance * size, ())
-        if problem.weight_decay and not _is_right(fits):  # whether biases decay, opinions differ
+        if problem.weight_decay and not _is_right(fits):  # biases may or may not be decayed
             decayed = right + problem.weight_decay * bias
             fits = _scaled(given, decayed, extra, tolerance * size, ()) or fits
         if fits:
             return fits[:1]
     mistake = ("bias-wrong-axis", number, "")
-    for note, formed, powers in _other_sums(way.delta):
+    for note, formed, powers in _other_sums(hypothesis.delta):
         if formed.shape == given.shape:
             found = _scaled(given, formed, None, tolerance * size, ((mistake[0], number, note),))
             fits += [_absorbed(fit, powers, case.noise) for fit in found]
     if fits or given.shape != right.shape:
         return fits
-    for mistake, delta, _ in _too_early(problem, case, way):
+    for mistake, delta, _ in _too_early(problem, case, hypothesis):
         formed = delta.sum(0) / rows
         fits += _scaled(given, formed, None, tolerance * _norm(delta), (mistake,))
     return fits
@@ -149,21 +156,21 @@ def _product(delta: Tensor, x: Tensor) -> Tensor:
 
 
 def _too_early(
-    problem: Problem, case: LayerCase, way: Way
+    problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis
 ) -> Iterator[tuple[Named, Tensor, Tensor]]:
     is_last = case.number == problem.depth
     name = "missing-output-derivative" if is_last else "missing-activation-derivative"
-    if case.activation != "identity" and way.raw is not way.delta:
+    if case.activation != "identity" and hypothesis.raw is not hypothesis.delta:
         note = "in one of the layer's gradients only"
-        yield (name, case.number, note), way.raw, case.x
+        yield (name, case.number, note), hypothesis.raw, case.x
 
 
 def _other_products(
-    problem: Problem, case: LayerCase, way: Way
+    problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis
 ) -> Iterator[tuple[Named, Tensor, Tensor]]:
     """(mistake, delta, input) of products over other samples than belong together."""
-    yield from _too_early(problem, case, way)
-    delta, x = way.delta, case.x
+    yield from _too_early(problem, case, hypothesis)
+    delta, x = hypothesis.delta, case.x
     rows = x.shape[0]
     if rows == 1:
         return

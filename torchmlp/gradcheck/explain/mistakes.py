@@ -57,7 +57,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "δ_{L} = e'(a_{L}, t) ⊙ φ_{L}'(z_{L})",
     ),
     "weight-not-transposed": (
-        "the delta went through the weight the wrong way round",
+        "the delta was multiplied by the transposed weight",
         "δ_{down} = (δ_{l} W_{l}) ⊙ φ_{down}'(z_{down})",
     ),
     "weight-already-updated": (

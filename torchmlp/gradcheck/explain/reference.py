@@ -1,4 +1,4 @@
-"""The right backward pass in float64, and beside it the gradients that were given."""
+"""Reference backward pass in float64, paired with the given gradients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchmlp.gradcheck.inputs import Gradients, as_float, named, wrong_shape
+from torchmlp.gradcheck.inputs import Gradients, as_float, by_name, wrong_shape
 from torchmlp.kernels.activations import activate, pull_back
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta
 from torchmlp.kernels.names import find
@@ -122,7 +122,7 @@ def read_problem(
     """
     find("loss", loss, LOSSES)
     mlp, has_softmax, names = _read_network(network)
-    given = named(gradients, [n for pair in names for n in pair if n is not None], WHO)
+    given = by_name(gradients, [n for pair in names for n in pair if n is not None], WHO)
     x = as_float(x, "x", ("B", str(mlp.in_features)), WHO).cpu()
     if x.shape[-1:] != (mlp.in_features,):
         raise ValueError(

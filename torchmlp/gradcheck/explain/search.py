@@ -1,4 +1,4 @@
-"""Which mistake a backward pass holds: the gradients it gave, taken apart from the last layer down.
+"""Explain wrong gradients: a beam search over hypotheses, from the last layer down.
 
 A mistake in δ_l shows in the gradients of layer l and in no layer above it. So the layers are
 explained one after the other, from the last to the first: each way to come by the delta, each way
@@ -14,15 +14,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchmlp.gradcheck.explain.delta_hypotheses import Way, hidden_deltas, last_deltas
+from torchmlp.gradcheck.explain.delta_hypotheses import DeltaHypothesis, hidden_deltas, last_deltas
 from torchmlp.gradcheck.explain.gradient_hypotheses import Fit, Named, fit_bias, fit_weight
 from torchmlp.gradcheck.explain.mistakes import Mistake, mistake
 from torchmlp.gradcheck.explain.reference import LayerCase, Problem, read_problem
 from torchmlp.gradcheck.explain.scale_factors import Factor, Scaling, is_plain, name_factors
 from torchmlp.gradcheck.inputs import Gradients
 
-KEPT = 24  # explanations followed at once; more only cost time: two or three ever fit
-SPREAD = 2.5  # how many mistakes more than the likeliest explanation one may take
+BEAM_WIDTH = 24  # explanations followed at once; more only cost time: two or three ever fit
+BEAM_MARGIN = 2.5  # how many mistakes more than the likeliest explanation one may take
 UNKNOWN = 10.0  # the price of a gradient that nothing explains, in mistakes
 CHEAPEST = 0.3  # a mistake that stands in a layer above too
 BOUNDS = (0.0, 1.0, 1.25, 2.0, math.inf)  # on the mistakes an explanation takes, tried in turn
@@ -94,7 +94,7 @@ class Step:
     """
 
     case: LayerCase
-    way: Way
+    hypothesis: DeltaHypothesis
     weight: Fit | None
     bias: Fit | None
 
@@ -133,15 +133,17 @@ def _explanations_within(problem: Problem, most: float) -> list[Explanation]:
         if not longer:
             return []
         longer.sort(key=lambda explanation: (round(explanation.cost, 6), len(_notes(explanation))))
-        kept = [e for e in longer if e.cost <= longer[0].cost + SPREAD][:KEPT]
+        kept = [e for e in longer if e.cost <= longer[0].cost + BEAM_MARGIN][:BEAM_WIDTH]
     return kept
 
 
-def _ways(problem: Problem, case: LayerCase, explanation: Explanation) -> Iterator[Way]:
+def _hypotheses(
+    problem: Problem, case: LayerCase, explanation: Explanation
+) -> Iterator[DeltaHypothesis]:
     if not explanation.steps:
         return last_deltas(problem)
     above = explanation.steps[-1]
-    return hidden_deltas(problem, case, above.way, above.case.given_weight)
+    return hidden_deltas(problem, case, above.hypothesis, above.case.given_weight)
 
 
 def _continued(
@@ -153,61 +155,70 @@ def _continued(
     """
     has_room = explanation.cost + CHEAPEST <= most
     # The right ways come first.
-    ways = list(
-        takewhile(lambda way: has_room or not way.mistakes, _ways(problem, case, explanation))
+    hypotheses = list(
+        takewhile(
+            lambda hypothesis: has_room or not hypothesis.mistakes,
+            _hypotheses(problem, case, explanation),
+        )
     )
     # Samples taken for each other come last, and all at once: a delta of the sample before fits the
     # same numbers as an input of the sample after, and only the layers below tell.
     for mixed in (False, True) if has_room else (False,):
         whole = False
-        for way in ways:
-            if not mixed and any(name == "cross-sample" for name, _, _ in way.mistakes):
+        for hypothesis in hypotheses:
+            if not mixed and any(name == "cross-sample" for name, _, _ in hypothesis.mistakes):
                 continue
-            for step in _fitting_steps(problem, case, way, mixed=mixed):
+            for step in _fitting_steps(problem, case, hypothesis, mixed=mixed):
                 whole = True
                 longer = _longer(problem, explanation, step)
                 yield longer
                 if longer.cost == explanation.cost:
-                    # Rightly come by, rightly formed; what went down may differ all the same.
-                    yield from _passed_on(problem, explanation, step, ways)
+                    # Delta and gradients are right here; the delta passed on may still be wrong.
+                    yield from _passed_on(problem, explanation, step, hypotheses)
                     return
         if whole:
             return
-    weight = next(iter(fit_weight(problem, case, ways[0])), None)
-    biases = fit_bias(problem, case, ways[0]) if case.given_bias is not None else []
-    step = Step(case, ways[0], weight, next(iter(biases), None))
+    weight = next(iter(fit_weight(problem, case, hypotheses[0])), None)
+    biases = fit_bias(problem, case, hypotheses[0]) if case.given_bias is not None else []
+    step = Step(case, hypotheses[0], weight, next(iter(biases), None))
     yield _longer(problem, explanation, step)
 
 
-def _fitting_steps(problem: Problem, case: LayerCase, way: Way, *, mixed: bool) -> Iterator[Step]:
-    if way.mistakes and not bool(way.delta.any()):
+def _fitting_steps(
+    problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis, *, mixed: bool
+) -> Iterator[Step]:
+    if hypothesis.mistakes and not bool(hypothesis.delta.any()):
         return  # a delta of zeros explains any gradient of zeros
-    weights = fit_weight(problem, case, way, mixed=mixed)
+    weights = fit_weight(problem, case, hypothesis, mixed=mixed)
     biases: Sequence[Fit | None] = [None]
     if case.given_bias is not None and weights:
-        biases = fit_bias(problem, case, way)
+        biases = fit_bias(problem, case, hypothesis)
     for weight in weights:
         for bias in biases:
-            step = Step(case, way, weight, bias)
+            step = Step(case, hypothesis, weight, bias)
             if _has_meaning(problem, step) and _is_one_update(step):
                 yield _settled(step)
 
 
 def _settled(step: Step) -> Step:
     """The step with the delta that the fit has found, where the way left an amount open."""
-    way = step.way
-    if way.extra is None or step.weight is None or step.weight.rate is None:
+    hypothesis = step.hypothesis
+    if hypothesis.extra is None or step.weight is None or step.weight.rate is None:
         return step
-    delta = way.delta - step.weight.rate * way.extra
-    return replace(step, way=replace(way, delta=delta, passed=delta, extra=None))
+    delta = hypothesis.delta - step.weight.rate * hypothesis.extra
+    return replace(step, hypothesis=replace(hypothesis, delta=delta, passed=delta, extra=None))
 
 
 def _passed_on(
-    problem: Problem, explanation: Explanation, step: Step, ways: Sequence[Way]
+    problem: Problem, explanation: Explanation, step: Step, hypotheses: Sequence[DeltaHypothesis]
 ) -> Iterator[Explanation]:
-    for way in ways:
-        if way.mistakes and way.passed is not way.delta and way.delta.equal(step.way.delta):
-            yield _longer(problem, explanation, replace(step, way=way))
+    for hypothesis in hypotheses:
+        if (
+            hypothesis.mistakes
+            and hypothesis.passed is not hypothesis.delta
+            and hypothesis.delta.equal(step.hypothesis.delta)
+        ):
+            yield _longer(problem, explanation, replace(step, hypothesis=hypothesis))
 
 
 def _longer(problem: Problem, explanation: Explanation, step: Step) -> Explanation:
@@ -231,8 +242,8 @@ def _has_meaning(problem: Problem, step: Step) -> bool:
 
 def _is_one_update(step: Step) -> bool:
     """Whether weight and bias gradient agree on the rate of a weight updated too early."""
-    if step.way.extra is None or step.weight is None or step.weight.rate is None:
-        return step.way.extra is None
+    if step.hypothesis.extra is None or step.weight is None or step.weight.rate is None:
+        return step.hypothesis.extra is None
     if step.bias is None:
         return step.case.given_bias is None
     if step.bias.rate is None:
@@ -271,7 +282,7 @@ def _factor_cost(problem: Problem, value: float | None, free: Sequence[float | N
 
 
 def _step_mistakes(step: Step) -> list[Named]:
-    found = [*step.way.mistakes]
+    found = [*step.hypothesis.mistakes]
     for fit in (step.weight, step.bias):
         if fit is not None:
             found += [m for m in fit.mistakes if m not in found]

@@ -1,4 +1,4 @@
-"""Backward passes written elsewhere: what they say of a network, in plain arrays.
+"""Gradients computed by external code, as numpy arrays.
 
 Arrays are named W1, b1, ..., WL, bL and, for the gradients, dW1, db1, ..., dWL, dbL; a weight is
 (fan_out, fan_in) or (fan_in, fan_out), whichever the rest fits.
@@ -27,7 +27,7 @@ _FORMS = {"identity": "", "softmax": " of the softmax"}
 
 
 @dataclass(frozen=True)
-class Kind:
+class NetworkSpec:
     """What a network computes, beside its sizes.
 
     Attributes:
@@ -49,7 +49,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ExternalGradients:
     """A batch, the parameters, and what somebody's backward pass made of them.
 
     Attributes:
@@ -78,7 +78,7 @@ class Sheet:
         fan_out = 1 if self.is_in_out else 0
         return [self.x.shape[1], *(int(w.shape[fan_out]) for w in self.weights)]
 
-    def network(self, kind: Kind) -> nn.Sequential:
+    def network(self, kind: NetworkSpec) -> nn.Sequential:
         """The network in torch's modules, in float64."""
         modules: list[nn.Module] = []
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
@@ -107,7 +107,7 @@ class Sheet:
             target = target[:, None]
         return target if target.shape == (len(self.x), outputs) else None
 
-    def mistakes(self, kind: Kind, weight_decay: float = 0.0) -> list[Mistake]:
+    def mistakes(self, kind: NetworkSpec, weight_decay: float = 0.0) -> list[Mistake]:
         """`explain_gradients`, with parameters named W1, b1, ...; scaled to the loss reported."""
         target = self.target_for(kind.loss)
         if target is None:
@@ -171,7 +171,9 @@ def _read(
     return tensor
 
 
-def find_kinds(sheet: Sheet, known: Mapping[str, str]) -> Iterator[tuple[Kind, float]]:
+def candidate_networks(
+    sheet: ExternalGradients, known: Mapping[str, str]
+) -> Iterator[tuple[NetworkSpec, float]]:
     """Every kind of network that the known settings allow, with the loss it would report.
 
     Args:
@@ -185,15 +187,15 @@ def find_kinds(sheet: Sheet, known: Mapping[str, str]) -> Iterator[tuple[Kind, f
     for activation in hidden:
         for output in [known["output"]] if "output" in known else OUTPUTS:
             with torch.no_grad():
-                a = sheet.network(Kind(activation, output, "mse"))(x)
+                a = sheet.network(NetworkSpec(activation, output, "mse"))(x)
             for loss in [known["loss"]] if "loss" in known else list(LOSSES):
                 target = sheet.target_for(loss)
                 if target is None:
                     continue
-                yield Kind(activation, output, loss), float(mean_of_losses(a, target, loss))
+                yield NetworkSpec(activation, output, loss), float(mean_of_losses(a, target, loss))
 
 
-def kind_of(sheet: Sheet, known: Mapping[str, str]) -> Kind:
+def infer_network(sheet: ExternalGradients, known: Mapping[str, str]) -> NetworkSpec:
     """The kind of network that reports the loss that was reported.
 
     Softmax with cross-entropy on its probabilities is known as cross-entropy of the logits, and the
@@ -209,15 +211,15 @@ def kind_of(sheet: Sheet, known: Mapping[str, str]) -> Kind:
                 f"verify: expected --{' and --'.join(missing)}, or the loss itself, by which the "
                 f"network is recognised"
             )
-        return Kind(known["activation"], known.get("output", "identity"), known["loss"])
-    kinds = list(find_kinds(sheet, known))
+        return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
+    kinds = list(candidate_networks(sheet, known))
     scales = _scales(len(sheet.x), sheet.widths[-1])
     for scale in scales:
         for kind, value in kinds:
             if abs(scale * value - sheet.loss) <= 1e-6 * max(abs(sheet.loss), 1e-12):
                 return replace(kind, scale=scale)
     if {"activation", "loss"} <= known.keys():
-        return Kind(known["activation"], known.get("output", "identity"), known["loss"])
+        return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
     shown = ", ".join(f"{value:.6g} ({kind})" for kind, value in kinds[:3])
     raise ValueError(
         f"verify: the loss reported, {sheet.loss:.6g}, is that of no network known here; expected "

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from torchmlp._runtime.read_errors import UNREADABLE
-from torchmlp.gradcheck.external.gradients import Array, Sheet
+from torchmlp.gradcheck.external.gradients import Array, ExternalGradients
 
 MAX_BYTES = 1 << 30  # of a network that finite differences can be taken of: far less
 KEYS = "x, target, W1, b1, ..., dW1, db1, ... and, if you have it, loss"
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_npz(path: Path) -> ExternalGradients:
     """The batch, parameters and gradients in a file.
 
     Raises:
@@ -33,7 +33,7 @@ def read_sheet(path: Path) -> Sheet:
         )
     weights = [arrays[f"W{k}"] for k in layers]
     loss = arrays.get("loss")
-    sheet = Sheet(
+    sheet = ExternalGradients(
         arrays["x"],
         arrays["target"],
         weights,

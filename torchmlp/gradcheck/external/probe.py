@@ -1,11 +1,11 @@
-"""Asking somebody's backward function questions whose answers are known."""
+"""Call a user's backward function on random inputs; check that it is pure."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from torchmlp.gradcheck.external.gradients import Sheet, draw
+from torchmlp.gradcheck.external.gradients import ExternalGradients, draw
 
 Function = Callable[..., Any]
 EXPECTED = "expected it to return loss, grad_weights, grad_biases"
@@ -17,7 +17,7 @@ class FunctionError(Exception):
 
 def ask(
     function: Function, rows: int, widths: Sequence[int], *, is_in_out: bool, labels: bool
-) -> Sheet:
+) -> ExternalGradients:
     """Call a backward function on random numbers, twice.
 
     Args:
@@ -61,7 +61,9 @@ def ask(
             )
     half = len(weights)
     value = None if loss is None else float(loss)
-    return Sheet(x, target, weights, biases, first[:half], first[half:], value, is_in_out)
+    return ExternalGradients(
+        x, target, weights, biases, first[:half], first[half:], value, is_in_out
+    )
 
 
 def _read(answer: Any, depth: int) -> tuple[Any, list[Any], list[Any]]:

@@ -1,4 +1,4 @@
-"""A loss that is nan or infinite ends the run: every later step would be computed from it."""
+"""Stop a run whose loss is nan or infinite."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ class NonFiniteLossError(RuntimeError):
     """The run is numerically sick."""
 
 
-class StopWhenNotFinite(pl.Callback):
+class TerminateOnNonFinite(pl.Callback):
     """Raises `NonFiniteLossError` when the training loss is nan or infinite.
 
     On a CPU every step is looked at; elsewhere one in `LOOK_EVERY` and an epoch's last, for a look

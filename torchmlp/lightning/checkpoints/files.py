@@ -12,7 +12,7 @@ from torchmlp.nn.state_dicts import weights_in
 INTERRUPTED = "interrupted.ckpt"
 
 
-class WholeCheckpointIO(pl.plugins.TorchCheckpointIO):
+class AtomicCheckpointIO(pl.plugins.TorchCheckpointIO):
     """Writes a checkpoint whole or not at all, with a checksum, and verifies it before it is read.
 
     Lightning's own goes through a temporary folder that may be another disk; a full disk then

@@ -1,2 +1,2 @@
-class EngineError(RuntimeError):
+class ExecutorError(RuntimeError):
     """An engine that cannot run, or whose processes are lost again and again; says why."""

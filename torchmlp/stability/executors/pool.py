@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, resource_tracker
 from typing import Any
 
-from torchmlp.stability.executors.errors import EngineError
+from torchmlp.stability.executors.errors import ExecutorError
 from torchmlp.stability.executors.worker import work
 from torchmlp.stability.map.cell import CellResult
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 from torchmlp.stability.map.schedule import cores
 from torchmlp.stability.map.task import CellError, Task
 
@@ -22,7 +22,7 @@ Waiting = deque[tuple[Task, int]]  # and how often it has been tried
 
 
 def run(
-    tasks: Sequence[Task], recipe: Recipe, samples: Samples, workers: int | None = None
+    tasks: Sequence[Task], config: MapConfig, samples: MapData, workers: int | None = None
 ) -> Iterator[list[CellResult]]:
     """Each task's results as it ends.
 
@@ -30,16 +30,16 @@ def run(
 
     Args:
         tasks: the first ones are begun first.
-        recipe: what they are trained by.
+        config: what they are trained by.
         samples: what they are trained on; each process gets its copy.
         workers: how many processes, of one thread each; None takes the machine's cores.
 
     Raises:
         CellError: a cell cannot be trained.
-        EngineError: a task's process was killed, three times.
+        ExecutorError: a task's process was killed, three times.
     """
     # Plain bytes: torch would put tensors into shared memory, of which a container may have 64 MB.
-    shared = pickle.dumps((recipe, samples))
+    shared = pickle.dumps((config, samples))
     waiting: Waiting = deque((task, 0) for task in tasks)
     crew: dict[Any, _Worker] = {}
     try:
@@ -75,7 +75,7 @@ def _again(worker: "_Worker") -> int:
         cell = worker.task.cells[0]
         how = worker.process.exitcode
         by = signal.Signals(-how).name if how and how < 0 else f"exit code {how}"
-        raise EngineError(
+        raise ExecutorError(
             f"the process that trains width {cell.width}, depth {cell.depth}, batch size "
             f"{cell.batch_size} was ended from outside {TRIES} times ({by}); where memory is short "
             f"(SIGKILL), take fewer workers or less --memory"
@@ -120,7 +120,7 @@ class _Worker:
 
 @contextmanager
 def _as_a_worker_starts() -> Iterator[None]:
-    """What a process started inside has from its first moment.
+    """Environment for new workers: one thread, SIGINT blocked.
 
     One thread, for whatever library is loaded first; and no Ctrl-C, which is the parent's to take:
     a blocked signal stays blocked in the child, and waits in the parent.

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torchmlp.stability.executors.errors import EngineError
+from torchmlp.stability.executors.errors import ExecutorError
 from torchmlp.stability.map.cell import CellResult
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
-from torchmlp.stability.map.schedule import cores, memory_of
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
+from torchmlp.stability.map.schedule import cores, estimate_memory
 from torchmlp.stability.map.task import Task, run_task
 
 RETRIES = 3  # of a task whose process or machine is lost
@@ -19,7 +19,7 @@ STORE = (
 
 
 def run(
-    tasks: Sequence[Task], recipe: Recipe, samples: Samples, workers: int | None = None
+    tasks: Sequence[Task], config: MapConfig, samples: MapData, workers: int | None = None
 ) -> Iterator[list[CellResult]]:
     """Each task's results as it ends.
 
@@ -28,26 +28,26 @@ def run(
 
     Args:
         tasks: the first ones are begun first.
-        recipe: what they are trained by; its classes can be imported on every machine.
+        config: what they are trained by; its classes can be imported on every machine.
         samples: what they are trained on; put into the cluster's memory once.
         workers: CPUs of a local cluster; None takes the machine's cores.
 
     Raises:
         CellError: a cell cannot be trained.
-        EngineError: there is no Ray, no machine has the memory of a task, or a task's process was
+        ExecutorError: there is no Ray, no machine has the memory of a task, or a task's process was
             lost four times.
     """
     try:
         import ray  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise EngineError(
+        raise ExecutorError(
             f'engine ray needs Ray, which is not there ({error}): pip install "torchmlp[ray]", or '
             f"take engine pool"
         ) from error
     with _cluster(ray, cores(workers), STORE + 2 * samples.size_bytes):
-        shared = ray.put((recipe, samples))
+        shared = ray.put((config, samples))
         train = ray.remote(num_cpus=1, max_retries=RETRIES)(_train)
-        needs = [memory_of(task, recipe, samples) for task in tasks]
+        needs = [estimate_memory(task, config, samples) for task in tasks]
         _check(ray, max(needs, default=0))
         pending = [
             train.options(memory=need).remote(task, shared)
@@ -58,7 +58,7 @@ def run(
             yield _result(ray, done[0])
 
 
-def _train(task: Task, shared: tuple[Recipe, Samples]) -> list[CellResult]:
+def _train(task: Task, shared: tuple[MapConfig, MapData]) -> list[CellResult]:
     return run_task(task, *shared)
 
 
@@ -69,7 +69,7 @@ def _result(ray: Any, done: Any) -> list[CellResult]:
         raise error.cause from None
     except ray.exceptions.RayError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"Ray lost a task {RETRIES + 1} times: {reason}") from error
+        raise ExecutorError(f"Ray lost a task {RETRIES + 1} times: {reason}") from error
     return found
 
 
@@ -77,7 +77,7 @@ def _check(ray: Any, needed: int) -> None:
     """Compare what a task needs with the machines: Ray would wait for a larger one for ever."""
     there = max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])
     if needed > there:
-        raise EngineError(
+        raise ExecutorError(
             f"a group of cells needs {needed / 1e9:.1f} GB, and the cluster's largest machine has "
             f"{there / 1e9:.1f} GB for tasks; take smaller widths, or less --memory so that the "
             f"groups are smaller"

@@ -15,22 +15,22 @@ def work(pipe: Any, shared: bytes) -> None:
 
     Args:
         pipe: a multiprocessing connection.
-        shared: recipe and samples, pickled.
+        shared: config and data, pickled.
     """
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     from torchmlp.stability.map.task import CellError, run_task  # noqa: PLC0415  the watch comes first
 
-    recipe, samples = pickle.loads(shared)  # noqa: S301  from the parent
+    config, samples = pickle.loads(shared)  # noqa: S301  from the parent
     while True:
         task = pipe.recv()
         try:
-            pipe.send(run_task(task, recipe, samples))
+            pipe.send(run_task(task, config, samples))
         except CellError as error:
             pipe.send(error)
 
 
 def _end_with_the_parent() -> None:
-    """A parent that is killed ends nobody by itself."""
+    """Exit when the parent process dies."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

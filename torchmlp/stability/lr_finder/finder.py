@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from torchmlp.diagnosis.record.record import plain
 from torchmlp.diagnosis.run.batches import read_batches
-from torchmlp.diagnosis.run.run import CannotDiagnoseError, Subject
-from torchmlp.diagnosis.run.snapshot import left_alone, looked_into
+from torchmlp.diagnosis.run.run import CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.snapshot import examined, restored_afterwards
 from torchmlp.stability.lr_finder.search import FACTOR, RateSteps
 from torchmlp.stability.lr_finder.trial_runs import RateRuns
 
@@ -145,14 +145,14 @@ def find_learning_rate(
         True
     """
     _check(low, high, steps)
-    with left_alone(model, optimizer):  # reading the data may draw random numbers
-        subject = Subject(model, loss, optimizer, read_batches(data, batch_size, steps))
+    with restored_afterwards(model, optimizer):  # reading the data may draw random numbers
+        run = TrainingRun(model, loss, optimizer, read_batches(data, batch_size, steps))
         name = loss if isinstance(loss, str) else None
-        return find_for(subject, low=low, high=high, steps=steps, loss=name)
+        return find_for(run, low=low, high=high, steps=steps, loss=name)
 
 
 def find_for(
-    subject: Subject,
+    run: TrainingRun,
     *,
     low: float = 1e-6,
     high: float = 10.0,
@@ -162,7 +162,7 @@ def find_for(
     """`find_learning_rate` for a run that stands ready; a schedule of its own is left out.
 
     Args:
-        subject: the run.
+        run: the run.
         low: as there.
         high: as there.
         steps: as there.
@@ -172,8 +172,8 @@ def find_for(
         ValueError: as there.
     """
     _check(low, high, steps)
-    with looked_into(subject) as start:
-        return _found(RateRuns(subject, start, steps, loss), low, high)
+    with examined(run) as start:
+        return _found(RateRuns(run, start, steps, loss), low, high)
 
 
 def _found(runs: RateRuns, low: float, high: float) -> RateSearch:

@@ -1,4 +1,4 @@
-"""Short runs of a subject, each from its start, at rates other than its own."""
+"""Short trial runs, each from the same start, at learning rates other than the run's own."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from torchmlp.autograd.dense import autocast_is_on
 from torchmlp.diagnosis.measure.data_statistics import gathered
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.measure.training_loop import all_finite, update
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, CannotDiagnoseError, Subject
-from torchmlp.diagnosis.run.snapshot import Start
-from torchmlp.engine import Engine, why_not
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.snapshot import Snapshot
+from torchmlp.engine import Engine, unsupported_reason
 from torchmlp.nn.mlp import MLP
 
 EVALUATED = 500  # samples that a run's end is measured on
@@ -42,7 +42,7 @@ class RateRuns:
     """Runs of so many steps, all from one start and on the same batches.
 
     Args:
-        subject: its schedule is not looked at. Groups keep their ratio to the first one's rate.
+        run: its schedule is not looked at. Groups keep their ratio to the first one's rate.
         start: its state before.
         steps: of every run.
         loss: by name, where it is known: an MLP then trains without autograd.
@@ -52,16 +52,18 @@ class RateRuns:
             without a learning rate.
     """
 
-    def __init__(self, subject: Subject, start: Start, steps: int, loss: str | None = None) -> None:
-        self.subject, self.start, self.steps = subject, start, steps
-        self.groups = subject.optimizer.param_groups
+    def __init__(
+        self, run: TrainingRun, start: Snapshot, steps: int, loss: str | None = None
+    ) -> None:
+        self.run, self.start, self.steps = run, start, steps
+        self.groups = run.optimizer.param_groups
         if any("lr" not in group for group in self.groups):
-            name = type(subject.optimizer).__name__
+            name = type(run.optimizer).__name__
             raise CannotDiagnoseError(f"the optimizer, {name}, has no learning rate lr to look for")
         first = float(self.groups[0]["lr"])
         self.ratios = [float(group["lr"]) / first if first > 0 else 1.0 for group in self.groups]
-        size = len(subject.batches[0][0])
-        x, target = gathered(subject.batches, max(EVALUATED, size))
+        size = len(run.batches[0][0])
+        x, target = gathered(run.batches, max(EVALUATED, size))
         order = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
         whole = len(x) // size * size  # a BatchNorm takes no lone last sample
         self.inputs, self.targets, self.dealt = (
@@ -71,8 +73,8 @@ class RateRuns:
         self._check()
         self.at_start = self._loss(self.targets)
         self.loss = loss
-        if isinstance(subject.model, MLP) and loss is not None:
-            wants_autograd = why_not(subject.model, loss, subject.optimizer)
+        if isinstance(run.model, MLP) and loss is not None:
+            wants_autograd = unsupported_reason(run.model, loss, run.optimizer)
             if wants_autograd or autocast_is_on(x.device.type):
                 self.loss = None
 
@@ -82,24 +84,24 @@ class RateRuns:
         Returns:
             The losses, each before its step, and what was not finite, in words.
         """
-        subject = self.subject
+        run = self.run
         self._begin()
         take = self._step()
         losses: list[float] = []
         for step in range(self.steps):
             for group, ratio in zip(self.groups, self.ratios, strict=True):
                 group["lr"] = rate(step) * ratio
-            batch, generator = subject.batch(step), torch.get_rng_state()
+            batch, generator = run.batch(step), torch.get_rng_state()
             said = ""
             try:
                 loss, is_sick = take(batch)
                 losses.append(loss)
-            except REFUSALS as error:  # a loss that checks its input, and has been handed nan
+            except USER_ERRORS as error:  # a loss that checks its input, and has been handed nan
                 losses.append(math.nan)
                 is_sick, said = True, f"the loss is refused at step {step}: {error}"
             if is_sick:
                 torch.set_rng_state(generator)
-                return losses, _words(subject, batch, step) or said or f"nan at step {step}"
+                return losses, _words(run, batch, step) or said or f"nan at step {step}"
         return losses, ""
 
     def end(self, rate: float) -> End:
@@ -115,17 +117,17 @@ class RateRuns:
 
     def _begin(self) -> None:
         self.start.restore()
-        self.subject.model.train()
+        self.run.model.train()
 
     def _check(self) -> None:
         """Raise what is wrong with the model or the loss before any rate is."""
-        batch = self.subject.batch(0)
+        batch = self.run.batch(0)
         try:
-            _, loss = self.subject.forward(batch)
+            _, loss = self.run.forward(batch)
         except CannotDiagnoseError:
             raise
-        except REFUSALS as error:
-            if _words(self.subject, batch, 0):
+        except USER_ERRORS as error:
+            if _words(self.run, batch, 0):
                 return
             raise CannotDiagnoseError(
                 f"the model or the loss raised {type(error).__name__} on inputs of shape "
@@ -139,7 +141,7 @@ class RateRuns:
 
     def _step(self) -> Callable[[Batch], tuple[float, bool]]:
         """A step: the loss before it, and whether that or a gradient was not finite."""
-        model, optimizer = self.subject.model, self.subject.optimizer
+        model, optimizer = self.run.model, self.run.optimizer
         if not isinstance(model, MLP) or self.loss is None:
             return self._step_by_autograd
         engine = Engine(model, self.loss, optimizer, only_finite=True)
@@ -151,17 +153,17 @@ class RateRuns:
         return step
 
     def _step_by_autograd(self, batch: Batch) -> tuple[float, bool]:
-        model, optimizer = self.subject.model, self.subject.optimizer
+        model, optimizer = self.run.model, self.run.optimizer
         optimizer.zero_grad()
-        _, loss = self.subject.forward(batch)
+        _, loss = self.run.forward(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             return value, True
         loss.backward()  # type: ignore[no-untyped-call]
         if not all_finite([p.grad for p in model.parameters() if p.grad is not None]):
             return value, True
-        closed = self.subject.needs_closure
-        update(optimizer, lambda: self.subject.forward(batch)[1], with_closure=closed)
+        closed = self.run.needs_closure
+        update(optimizer, lambda: self.run.forward(batch)[1], with_closure=closed)
         return value, False
 
     @torch.no_grad()
@@ -169,12 +171,12 @@ class RateRuns:
         """Mean over the samples with these targets; nan where it cannot be taken."""
         try:
             batches = list(zip(self.inputs, targets, strict=True))
-            return sum(float(self.subject.forward(batch)[1]) for batch in batches) / len(batches)
-        except REFUSALS:
+            return sum(float(self.run.forward(batch)[1]) for batch in batches) / len(batches)
+        except USER_ERRORS:
             return math.nan
 
 
-def _words(subject: Subject, batch: Batch, step: int) -> str:
+def _words(run: TrainingRun, batch: Batch, step: int) -> str:
     """The first value that is not finite; "" where it is not found again."""
-    found = locate(subject, batch, step)
+    found = locate(run, batch, step)
     return "" if found is None else str(found)

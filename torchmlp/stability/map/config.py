@@ -1,4 +1,4 @@
-"""What all cells of a map are trained by, and the run of each one."""
+"""Settings shared by all cells, and how a cell's run is built."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from torchmlp.diagnosis.run.lightning_adapter import subject_of
-from torchmlp.diagnosis.run.run import Batch, Subject
+from torchmlp.diagnosis.run.lightning_adapter import run_of
+from torchmlp.diagnosis.run.run import Batch, TrainingRun
 from torchmlp.nn.param_groups import scale_rates
 from torchmlp.stability.map.cell import Cell
 
@@ -19,7 +19,7 @@ LEFT_OUT = ("dropout", "input_dropout")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MapConfig:
     """What the cells of a map share: plain data, as a process far away can be handed it.
 
     Attributes:
@@ -79,7 +79,7 @@ class Recipe:
             torch.manual_seed(cell.seed)
             return kind(**arguments).to(self.torch_dtype)
 
-    def subject(self, cell: Cell, batches: Sequence[Batch], module: Any = None) -> Subject:
+    def run(self, cell: Cell, batches: Sequence[Batch], module: Any = None) -> TrainingRun:
         """The run of a cell, at its start.
 
         Args:
@@ -93,10 +93,10 @@ class Recipe:
         module = self.module(cell) if module is None else module
         module.train()
         # The trainer's optimizer comes without a schedule.
-        subject = subject_of(module, list(batches), self._configured(cell, module), is_live=True)
-        for group in subject.optimizer.param_groups:
+        run = run_of(module, list(batches), self._configured(cell, module), is_live=True)
+        for group in run.optimizer.param_groups:
             group["lr"] = cell.lr * group.get("rate_factor", 1.0)
-        return subject
+        return run
 
     def _configured(self, cell: Cell, module: Any) -> Any:
         if self.optimizer is None:

@@ -14,7 +14,7 @@ from torchmlp.stability.map.cell import Cell
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class MapData:
     """Labelled samples in memory.
 
     Attributes:
@@ -37,7 +37,7 @@ class Samples:
     @classmethod
     def of(
         cls, inputs: Tensor, labels: Tensor, held_inputs: Tensor, held_labels: Tensor
-    ) -> "Samples":
+    ) -> "MapData":
         """Samples with what a probe makes of the first few thousand of them.
 
         Raises:
@@ -76,7 +76,7 @@ class Samples:
         tensors = (self.inputs, self.labels, self.held_inputs, self.held_labels)
         return sum(t.numel() * t.element_size() for t in tensors)
 
-    def to(self, dtype: torch.dtype) -> "Samples":
+    def to(self, dtype: torch.dtype) -> "MapData":
         """The same with inputs of that dtype; pixels stay as they are."""
         x, held = self.inputs, self.held_inputs
         if x.dtype == torch.uint8:

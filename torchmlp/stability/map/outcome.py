@@ -21,7 +21,7 @@ def last_tenth(losses: Sequence[float]) -> float:
     return sum(tail) / len(tail)
 
 
-def outcome_of(
+def classify_outcome(
     losses: Sequence[float], accuracy: float | None, chance: float, reachable: float
 ) -> tuple[str, int | None]:
     """The outcome, one of `OUTCOMES`, and the step of the first nan or infinity.
@@ -49,13 +49,13 @@ def outcome_of(
         ValueError: no losses.
 
     Example:
-        >>> outcome_of([2.3, 1.2, 0.5], 0.85, 0.1, 0.82)
+        >>> classify_outcome([2.3, 1.2, 0.5], 0.85, 0.1, 0.82)
         ('learns', None)
-        >>> outcome_of([2.3, 80.0, math.nan], None, 0.1, 0.82)
+        >>> classify_outcome([2.3, 80.0, math.nan], None, 0.1, 0.82)
         ('nan', 3)
     """
     if not losses:
-        raise ValueError("outcome_of: no losses, expected those of one step at least")
+        raise ValueError("classify_outcome: no losses, expected those of one step at least")
     for step, loss in enumerate(losses, 1):
         if not math.isfinite(loss):
             return "nan", step

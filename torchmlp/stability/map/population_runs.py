@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from torchmlp.data.labels import target_of
-from torchmlp.engine import why_not
+from torchmlp.data.labels import encode_targets
+from torchmlp.engine import unsupported_reason
 from torchmlp.engine.population import Population
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.stability.map.cell import Cell
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 from torchmlp.stability.map.single_run import Run, accuracy_of
 
 
-def train_together(cells: Sequence[Cell], recipe: Recipe, samples: Samples) -> list[Run] | None:
+def train_together(cells: Sequence[Cell], config: MapConfig, samples: MapData) -> list[Run] | None:
     """The runs of cells of equal width, depth and batch size; None where no population does it.
 
     Raises:
-        ValueError: what `Recipe.subject` and `Population` raise.
+        ValueError: what `MapConfig.run` and `Population` raise.
     """
-    module = recipe.module(cells[0])
-    optimizer = recipe.subject(cells[0], samples.epoch(cells[0], 1), module).optimizer
+    module = config.module(cells[0])
+    optimizer = config.run(cells[0], samples.epoch(cells[0], 1), module).optimizer
     if type(module) is not Classifier or not _is_for_a_population(module, optimizer):
         return None
     mlp, settings = module.mlp, optimizer.param_groups[0]
@@ -47,8 +47,8 @@ def train_together(cells: Sequence[Cell], recipe: Recipe, samples: Samples) -> l
         weight_decay=float(settings["weight_decay"]),
     )
     for i, cell in enumerate(cells):
-        population.load(i, recipe.module(cell).mlp)
-    steps = list(_losses(population, cells, recipe, samples))
+        population.load(i, config.module(cell).mlp)
+    steps = list(_losses(population, cells, config, samples))
     if not steps:
         return None
     losses = torch.stack(steps, 1)
@@ -68,25 +68,25 @@ def _is_for_a_population(module: Classifier, optimizer: Optimizer) -> bool:
     return (
         type(optimizer) is SGD
         and not (settings["dampening"] or settings["maximize"])
-        and not why_not(mlp, module.loss, optimizer)
+        and not unsupported_reason(mlp, module.loss, optimizer)
         and mlp.activations[-1] == "identity"
         and all(bias is not None for bias in mlp.biases)
     )
 
 
 def _losses(
-    population: Population, cells: Sequence[Cell], recipe: Recipe, samples: Samples
+    population: Population, cells: Sequence[Cell], config: MapConfig, samples: MapData
 ) -> Iterator[Tensor]:
     """Of every step all networks' losses, (cells,), until none is finite; none if not in C++."""
     like = population.biases[-1]
-    streams = {cell.seed: samples.batches(cell, recipe.steps) for cell in cells}
+    streams = {cell.seed: samples.batches(cell, config.steps) for cell in cells}
     for batches in zip(*streams.values(), strict=True):
         x, labels = batches[0]
         if len(streams) > 1:
             by_seed = dict(zip(streams, batches, strict=True))
             own = [by_seed[cell.seed] for cell in cells]
             x, labels = (torch.stack(part) for part in zip(*own, strict=True))
-        target = target_of(labels, population.loss, like.shape[1], like.dtype)
+        target = encode_targets(labels, population.loss, like.shape[1], like.dtype)
         losses = population.step(x.flatten(labels.ndim), target)
         if not population.is_native:
             return

@@ -1,4 +1,4 @@
-"""What a map takes: memory, work, and how both are shared out among processes."""
+"""Estimate a map's memory and compute; split it into tasks."""
 
 import os
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import torch
 from torchmlp.diagnosis.measure.data_statistics import AT_MOST, FEATURES
 from torchmlp.diagnosis.remedies.trial import WORK_OF_A_CALL, WORK_OF_ALL
 from torchmlp.stability.map.cell import Cell
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 from torchmlp.stability.map.task import Task
 from torchmlp.stability.system_memory import available_memory
 
@@ -41,12 +41,12 @@ def cores(workers: int | None) -> int:
     return os.cpu_count() or 1
 
 
-def memory_of(task: Task, recipe: Recipe, samples: Samples) -> int:
+def estimate_memory(task: Task, config: MapConfig, samples: MapData) -> int:
     """Bytes that a process needs for a task, itself included; an upper estimate.
 
     A model is taken for the multilayer perceptron of its widths.
     """
-    cell, itemsize = task.cells[0], recipe.torch_dtype.itemsize
+    cell, itemsize = task.cells[0], config.torch_dtype.itemsize
     rows, own = samples.rows(cell), samples.inputs.element_size()
     network = itemsize * _parameters(cell, samples)
     layers = itemsize * BUFFERS * rows * (cell.depth * cell.width + samples.classes)
@@ -59,23 +59,23 @@ def memory_of(task: Task, recipe: Recipe, samples: Samples) -> int:
     return PROCESS + 2 * samples.size_bytes + max(training, diagnosis)
 
 
-def work_of(task: Task, recipe: Recipe, samples: Samples) -> float:
+def estimate_work(task: Task, config: MapConfig, samples: MapData) -> float:
     """Multiplications that a task takes, training and diagnosis, or their worth in time."""
     cell = task.cells[0]
     count = _parameters(cell, samples)
-    wide = recipe.torch_dtype.itemsize / torch.float32.itemsize
+    wide = config.torch_dtype.itemsize / torch.float32.itemsize
     products = wide * 3 * samples.rows(cell) * count
     by_autograd = products + wide * WORK_OF_A_PARAMETER * count + WORK_OF_CALLS
     # As torchmlp.diagnosis.remedies.trial counts.
     tried = min(WORK_OF_ALL / (products + WORK_OF_A_CALL * (2 * cell.depth + 4)), STEPS_TRIED)
-    diagnosis = (recipe.steps + tried) * by_autograd
-    return len(task.cells) * (recipe.steps * products + SICK * diagnosis)
+    diagnosis = (config.steps + tried) * by_autograd
+    return len(task.cells) * (config.steps * products + SICK * diagnosis)
 
 
 def split(
     tasks: Sequence[Task],
-    recipe: Recipe,
-    samples: Samples,
+    config: MapConfig,
+    samples: MapData,
     *,
     memory: int | None = None,
     workers: int | None = None,
@@ -84,7 +84,7 @@ def split(
 
     Args:
         tasks: of cells that can be trained as one.
-        recipe: what they are trained by.
+        config: what they are trained by.
         samples: what they are trained on.
         memory: bytes for all workers together; None takes all that is free.
         workers: how many; None takes the machine's cores.
@@ -94,18 +94,18 @@ def split(
     """
     workers = cores(workers)
     each = (available_memory() if memory is None else memory) // workers
-    total = sum(work_of(task, recipe, samples) for task in tasks)
+    total = sum(estimate_work(task, config, samples) for task in tasks)
     parts = []
     for task in tasks:
-        alone = memory_of(Task(task.cells[:1]), recipe, samples)
+        alone = estimate_memory(Task(task.cells[:1]), config, samples)
         if alone > each:
             raise ValueError(_too_large(task.cells[0], alone, each, workers))
-        work = work_of(task, recipe, samples)
+        work = estimate_work(task, config, samples)
         count = min(max(ceil(PARTS * workers * work / total), 1), len(task.cells))
-        while memory_of(_part(task, 0, count), recipe, samples) > each:
+        while estimate_memory(_part(task, 0, count), config, samples) > each:
             count += 1
         parts += [_part(task, k, count) for k in range(count)]
-    return sorted(parts, key=lambda part: -work_of(part, recipe, samples))
+    return sorted(parts, key=lambda part: -estimate_work(part, config, samples))
 
 
 def _part(task: Task, k: int, count: int) -> Task:
@@ -124,12 +124,12 @@ def _too_large(cell: Cell, needed: int, each: int, workers: int) -> str:
 
 
 def plan(
-    tasks: Sequence[Task], recipe: Recipe, samples: Samples, *, workers: int | None = None
+    tasks: Sequence[Task], config: MapConfig, samples: MapData, *, workers: int | None = None
 ) -> str:
     """What is about to be done, in a line: cells, groups, workers, and memory at most."""
     workers = min(cores(workers), len(tasks))
     cells = sum(len(task.cells) for task in tasks)
-    largest = sorted((memory_of(task, recipe, samples) for task in tasks), reverse=True)
+    largest = sorted((estimate_memory(task, config, samples) for task in tasks), reverse=True)
     groups = f"{len(tasks)} group{'s' * (len(tasks) > 1)}"
     return (
         f"{cells} cell{'s' * (cells > 1)} in {groups} on {workers} worker{'s' * (workers > 1)}, at "
@@ -137,7 +137,7 @@ def plan(
     )
 
 
-def _parameters(cell: Cell, samples: Samples) -> int:
+def _parameters(cell: Cell, samples: MapData) -> int:
     widths = [samples.features, *[cell.width] * cell.depth, samples.classes]
     return sum((i + 1) * o for i, o in pairwise(widths))
 

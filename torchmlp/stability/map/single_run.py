@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from torchmlp.data.batches.in_memory import Batches
 from torchmlp.diagnosis.measure.training_loop import update
-from torchmlp.diagnosis.run.run import REFUSALS, Batch, Subject
-from torchmlp.engine import why_not
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
+from torchmlp.engine import unsupported_reason
 from torchmlp.lightning.classifier import Classifier
-from torchmlp.lightning.engine_adapter import FusedTraining
+from torchmlp.lightning.engine_adapter import EngineAdapter
 from torchmlp.stability.map.cell import Cell
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
 
 AT_ONCE = 500  # samples held out that are looked at together
 CLASS_SCORES = 2  # axes of an output: samples, classes
@@ -32,45 +32,45 @@ class Run(NamedTuple):
     accuracy: float | None
 
 
-def train(cell: Cell, recipe: Recipe, samples: Samples) -> Run:
+def train(cell: Cell, config: MapConfig, samples: MapData) -> Run:
     """The run of a cell of any model and optimizer: by the engine where it can, else by autograd.
 
     Raises:
-        ValueError: what `Recipe.subject` raises; an output that is no row of class scores.
+        ValueError: what `MapConfig.run` raises; an output that is no row of class scores.
     """
-    module = recipe.module(cell)
-    subject = recipe.subject(cell, samples.epoch(cell, 1), module)
-    is_for_engine = type(module) is Classifier and not why_not(
-        module.mlp, module.loss, subject.optimizer
+    module = config.module(cell)
+    run = config.run(cell, samples.epoch(cell, 1), module)
+    is_for_engine = type(module) is Classifier and not unsupported_reason(
+        module.mlp, module.loss, run.optimizer
     )
-    fused = FusedTraining(module.mlp, module.loss, subject.optimizer) if is_for_engine else None
+    fused = EngineAdapter(module.mlp, module.loss, run.optimizer) if is_for_engine else None
     losses: list[float] = []
-    for batch in samples.batches(cell, recipe.steps):
-        losses.append(float(fused.step(batch)) if fused else _step(subject, batch))
+    for batch in samples.batches(cell, config.steps):
+        losses.append(float(fused.step(batch)) if fused else _step(run, batch))
         if not math.isfinite(losses[-1]):
             return Run(losses, None)
-    return Run(losses, accuracy_of(subject.model, samples))
+    return Run(losses, accuracy_of(run.model, samples))
 
 
-def _step(subject: Subject, batch: Batch) -> float:
+def _step(run: TrainingRun, batch: Batch) -> float:
     """One step by autograd; the loss before it."""
-    subject.optimizer.zero_grad()
+    run.optimizer.zero_grad()
     try:
-        _, loss = subject.forward(batch)
-    except REFUSALS:
-        if all(bool(p.isfinite().all()) for p in subject.model.parameters()):
+        _, loss = run.forward(batch)
+    except USER_ERRORS:
+        if all(bool(p.isfinite().all()) for p in run.model.parameters()):
             raise
         return math.nan  # a loss that checks its input, and has been handed nan
     value = float(loss.detach())
     if math.isfinite(value):
         loss.backward()  # type: ignore[no-untyped-call]
-        closed = subject.needs_closure
-        update(subject.optimizer, lambda: subject.forward(batch)[1], with_closure=closed)
+        closed = run.needs_closure
+        update(run.optimizer, lambda: run.forward(batch)[1], with_closure=closed)
     return value
 
 
 @torch.no_grad()
-def accuracy_of(model: nn.Module, samples: Samples) -> float | None:
+def accuracy_of(model: nn.Module, samples: MapData) -> float | None:
     """The share of the samples held out that the model tells right; None where it is not finite.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torchmlp._runtime.atomic_file import sweep, write_whole
+from torchmlp._runtime.atomic_file import sweep, write_atomically
 from torchmlp.stability.map.cell import OUTCOMES, Cell, CellResult
 
 CELLS, SETTINGS = "cells.jsonl", "settings.json"
@@ -122,7 +122,7 @@ class Results:
                     f"remove it, or give {OTHER}"
                 )
             try:
-                write_whole(path, text)
+                write_atomically(path, text)
             except OSError as error:
                 raise ResultsError(_cannot("write", path, error)) from error
         try:

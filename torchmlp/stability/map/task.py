@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import torch
 
-from torchmlp.diagnosis.diagnose import diagnose_subject
+from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.sharpness import largest_rate
 from torchmlp.diagnosis.run.run import CannotDiagnoseError
-from torchmlp.diagnosis.run.snapshot import random_state_kept
+from torchmlp.diagnosis.run.snapshot import random_state_restored
 from torchmlp.kernels.threads import threads_for
 from torchmlp.stability.map.cell import Cell, CellResult
-from torchmlp.stability.map.config import Recipe
-from torchmlp.stability.map.data import Samples
-from torchmlp.stability.map.outcome import last_tenth, outcome_of
+from torchmlp.stability.map.config import MapConfig
+from torchmlp.stability.map.data import MapData
+from torchmlp.stability.map.outcome import classify_outcome, last_tenth
 from torchmlp.stability.map.population_runs import train_together
 from torchmlp.stability.map.single_run import Run, train
 
@@ -43,7 +43,7 @@ def tasks_of(cells: Iterable[Cell]) -> list[Task]:
     return [Task(tuple(group)) for group in groups.values()]
 
 
-def run_task(task: Task, recipe: Recipe, samples: Samples) -> list[CellResult]:
+def run_task(task: Task, config: MapConfig, samples: MapData) -> list[CellResult]:
     """Train the cells, score them, and say of those that do not learn why.
 
     Returns:
@@ -53,11 +53,11 @@ def run_task(task: Task, recipe: Recipe, samples: Samples) -> list[CellResult]:
     Raises:
         CellError: a cell cannot be trained.
     """
-    samples = samples.to(recipe.torch_dtype)
-    with threads_for(0.0), random_state_kept():
+    samples = samples.to(config.torch_dtype)
+    with threads_for(0.0), random_state_restored():
         began = time.perf_counter()
         with _naming(task.cells[0]):
-            runs = train_together(task.cells, recipe, samples)
+            runs = train_together(task.cells, config, samples)
         share = (time.perf_counter() - began) / len(task.cells)
         edges: dict[tuple[str, int], float | None] = {}
         results = []
@@ -65,41 +65,41 @@ def run_task(task: Task, recipe: Recipe, samples: Samples) -> list[CellResult]:
             began = time.perf_counter()
             with _naming(cell):
                 torch.manual_seed(cell.seed)
-                run = runs[i] if runs else train(cell, recipe, samples)
+                run = runs[i] if runs else train(cell, config, samples)
                 key = cell.init, cell.seed
                 if key not in edges:
-                    edges[key] = _edge(cell, recipe, samples)
-                found = _judged(cell, run, recipe, samples)
+                    edges[key] = _edge(cell, config, samples)
+                found = _judged(cell, run, config, samples)
             seconds = share + time.perf_counter() - began
             results.append(CellResult(cell, *found, edges[key], seconds))
         return results
 
 
 def _judged(
-    cell: Cell, run: Run, recipe: Recipe, samples: Samples
+    cell: Cell, run: Run, config: MapConfig, samples: MapData
 ) -> tuple[str, int | None, float | None, float | None, float | None, str | None]:
     """Outcome, step, first loss, loss, accuracy and cause."""
-    outcome, step = outcome_of(run.losses, run.accuracy, samples.chance, samples.reachable)
+    outcome, step = classify_outcome(run.losses, run.accuracy, samples.chance, samples.reachable)
     first, loss = (_finite(value) for value in (run.losses[0], last_tenth(run.losses)))
-    cause = None if outcome == "learns" else _cause(cell, recipe, samples)
+    cause = None if outcome == "learns" else _cause(cell, config, samples)
     return outcome, step, first, loss, run.accuracy, cause
 
 
-def _cause(cell: Cell, recipe: Recipe, samples: Samples) -> str | None:
+def _cause(cell: Cell, config: MapConfig, samples: MapData) -> str | None:
     torch.manual_seed(cell.seed)
     try:
-        subject = recipe.subject(cell, samples.epoch(cell, recipe.steps))
-        findings = diagnose_subject(subject, recipe.steps).findings
+        run = config.run(cell, samples.epoch(cell, config.steps))
+        findings = diagnose_run(run, config.steps).findings
     except CannotDiagnoseError:
         return None
     return findings[0].cause if findings else None
 
 
-def _edge(cell: Cell, recipe: Recipe, samples: Samples) -> float | None:
+def _edge(cell: Cell, config: MapConfig, samples: MapData) -> float | None:
     """2 / λmax of the first batch's loss at the start."""
     torch.manual_seed(cell.seed)
-    subject = recipe.subject(cell, samples.epoch(cell, 1))
-    return largest_rate(subject, subject.batch(0))
+    run = config.run(cell, samples.epoch(cell, 1))
+    return largest_rate(run, run.batch(0))
 
 
 def _finite(value: float) -> float | None:
@@ -108,7 +108,7 @@ def _finite(value: float) -> float | None:
 
 @contextmanager
 def _naming(cell: Cell) -> Iterator[None]:
-    """Whatever goes wrong inside is said of the cell."""
+    """Re-raise errors with the cell's settings."""
     try:
         yield
     except Exception as error:

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 from torchmlp.stability.map.cell import Cell, CellResult
-from torchmlp.stability.summary.boundary import Column, Frontier, columns, frontier
+from torchmlp.stability.summary.boundary import (
+    GridColumn,
+    StabilityLimit,
+    columns,
+    stability_limits,
+)
 
 ENDS = {
     "nan": "breaks with nan",
@@ -36,20 +41,20 @@ def advice(results: Iterable[CellResult], own: Cell) -> str:
     """
     results = list(results)
     same = [result for result in results if result.cell.init == own.init]
-    wanted = Column.of(own)
+    wanted = GridColumn.of(own)
     near = {
         name: _near([getattr(result.cell, name) for result in same], getattr(own, name))
         for name in ("width", "batch_size", "depth")
     }
     asked = {
-        Column(depth, own.init, batch_size, width)
+        GridColumn(depth, own.init, batch_size, width)
         for width, batch_size, depth in product(near["width"], near["batch_size"], near["depth"])
     }
-    edges = [edge for edge in frontier(same) if edge.column in asked]
+    edges = [edge for edge in stability_limits(same) if edge.column in asked]
     if not edges:
         return (
             f"The map holds no cell with width {own.width}, batch {own.batch_size} and init "
-            f"{own.init}, nor one beside it, so it says nothing of your run."
+            f"{own.init}, nor one beside it: no advice for your run."
         )
     edge = min(edges, key=lambda e: (e.safe or 0.0, e.column))
     shown = {name for name in near if len({getattr(r.cell, name) for r in results}) > 1}
@@ -73,7 +78,7 @@ def _near(values: Sequence[int], own: int) -> list[int]:
     return [*({max(below)} if below else ()), *({min(above)} if above else ())]
 
 
-def _place(column: Column, names: set[str]) -> str:
+def _place(column: GridColumn, names: set[str]) -> str:
     words = {
         "width": f"width {column.width}",
         "batch_size": f"batch {column.batch_size}",
@@ -87,7 +92,7 @@ def _first_up(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _verdict(edge: Frontier, tried: Sequence[CellResult], own: float, least: str = "") -> str:
+def _verdict(edge: StabilityLimit, tried: Sequence[CellResult], own: float, least: str = "") -> str:
     if edge.safe is None:
         cause = f" ({edge.least.cause})" if edge.least.cause else ""
         low, high = tried[0].cell.lr, tried[-1].cell.lr
@@ -102,7 +107,7 @@ def _verdict(edge: Frontier, tried: Sequence[CellResult], own: float, least: str
     return f"{name} is {limit}{least}: {_margin(edge, tried, own)}"
 
 
-def _margin(edge: Frontier, tried: Sequence[CellResult], own: float) -> str:
+def _margin(edge: StabilityLimit, tried: Sequence[CellResult], own: float) -> str:
     assert edge.safe is not None
     if _same(own, edge.safe):
         return "your own rate, without a margin" if edge.above else "your own rate"

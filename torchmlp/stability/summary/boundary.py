@@ -1,4 +1,4 @@
-"""The edge of what trains, by column of the map: the rates at one width, batch size and start."""
+"""Stability boundary: the largest learning rate that trains, per width, batch size and start."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from torchmlp.stability.map.cell import OUTCOMES, Cell, CellResult
 
 
 @dataclass(frozen=True, order=True)
-class Column:
+class GridColumn:
     """The cells that differ in rate and seed only; the fields are `Cell`'s."""
 
     depth: int
@@ -18,13 +18,13 @@ class Column:
     width: int
 
     @classmethod
-    def of(cls, cell: Cell) -> "Column":
+    def of(cls, cell: Cell) -> "GridColumn":
         """The column that holds a cell."""
         return cls(cell.depth, cell.init, cell.batch_size, cell.width)
 
 
 @dataclass(frozen=True)
-class Frontier:
+class StabilityLimit:
     """Where a column stops training.
 
     Attributes:
@@ -36,15 +36,15 @@ class Frontier:
         theory: the largest stable rate by the curvature at the start; None where not known.
     """
 
-    column: Column
+    column: GridColumn
     safe: float | None
     above: CellResult | None
     is_slow: bool
     least: CellResult
-    theory: float | None
+    sharpness_limit: float | None
 
 
-def stability_limit(largest_rate: float, momentum: float = 0.0, *, nesterov: bool = False) -> float:
+def momentum_limit(largest_rate: float, momentum: float = 0.0, *, nesterov: bool = False) -> float:
     """The largest stable rate of torch.optim.SGD on a quadratic.
 
         2 / λ · (1 + β),   Nesterov's: 2 / λ · (1 + β) / (1 + 2β)
@@ -60,11 +60,11 @@ def stability_limit(largest_rate: float, momentum: float = 0.0, *, nesterov: boo
     return largest_rate * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
 
 
-def columns(results: Iterable[CellResult]) -> dict[Column, list[CellResult]]:
+def columns(results: Iterable[CellResult]) -> dict[GridColumn, list[CellResult]]:
     """The worst result over the seeds of every rate, the rates rising, by column."""
-    found: dict[Column, dict[float, CellResult]] = {}
+    found: dict[GridColumn, dict[float, CellResult]] = {}
     for result in sorted(results, key=_goodness):
-        found.setdefault(Column.of(result.cell), {}).setdefault(result.cell.lr, result)
+        found.setdefault(GridColumn.of(result.cell), {}).setdefault(result.cell.lr, result)
     return {column: [rates[lr] for lr in sorted(rates)] for column, rates in sorted(found.items())}
 
 
@@ -73,9 +73,9 @@ def _goodness(result: CellResult) -> tuple[int, int, float]:
     return OUTCOMES.index(result.outcome), result.step or 0, result.accuracy or 0.0
 
 
-def frontier(
+def stability_limits(
     results: Iterable[CellResult], momentum: float = 0.0, *, nesterov: bool = False
-) -> list[Frontier]:
+) -> list[StabilityLimit]:
     """The edge of every column.
 
     A rate trains where all its seeds learn; in a column where none does, where none is worse than
@@ -87,10 +87,10 @@ def frontier(
         nesterov: whether it looks ahead.
     """
     results = list(results)
-    curvatures: dict[Column, list[float]] = {}
+    curvatures: dict[GridColumn, list[float]] = {}
     for result in results:
         if result.largest_rate is not None:
-            curvatures.setdefault(Column.of(result.cell), []).append(result.largest_rate)
+            curvatures.setdefault(GridColumn.of(result.cell), []).append(result.largest_rate)
     edges = []
     for column, rates in columns(results).items():
         is_slow = not any(rate.outcome == "learns" for rate in rates)
@@ -100,13 +100,13 @@ def frontier(
         safe = max((k for k in good if k < stop), default=None)
         known = curvatures.get(column)
         edges.append(
-            Frontier(
+            StabilityLimit(
                 column,
                 None if safe is None else rates[safe].cell.lr,
                 None if safe is None else next(iter(rates[safe + 1 :]), None),
                 is_slow and safe is not None,
                 rates[0],
-                stability_limit(median(known), momentum, nesterov=nesterov) if known else None,
+                momentum_limit(median(known), momentum, nesterov=nesterov) if known else None,
             )
         )
     return edges
