@@ -80,4 +80,4 @@ def test_diagnose(tmp_path: Path) -> None:
     result = run(tmp_path, "diagnose", *MUP, "--hidden", 64, "--model.base_width", 16)
     assert result.code == 0, result.out + result.err
     (record,) = tmp_path.rglob("diagnosis.json")
-    assert json.loads(record.read_text())["record"]["design"]["rate"] == pytest.approx(0.1)
+    assert json.loads(record.read_text())["record"]["design"]["lr"] == pytest.approx(0.1)

@@ -9,7 +9,7 @@ from torchmlp.diagnosis.record.record import (
     Inputs,
     Layer,
     LayerSample,
-    NotFinite,
+    NonFinite,
     Record,
     Sample,
     Targets,
@@ -60,7 +60,7 @@ def layer(
         weight_mean=0.0,
         weight_std=0.18,
         gain=1.0,
-        spread=0.98,
+        unit_spread=0.98,
         z_counts=counts,
         z_edges=edges,
     )
@@ -85,8 +85,8 @@ def sigmoid_run() -> Report:
                     z_std=width / 3 * (1 + step / 900),
                     z_max=width,
                     a_rms=0.7,
-                    between=0.45 / k + step / 2000,
-                    blocked=None if k == 5 else max(0.0, 0.9 - 0.15 * k + step / 3000),
+                    between_sample_variance=0.45 / k + step / 2000,
+                    saturated=None if k == 5 else max(0.0, 0.9 - 0.15 * k + step / 3000),
                     dead=None if k == 5 else 0.1,
                     delta_rms=10 ** (-0.8 * (5 - k) + step / 400),
                     weight_rms=1.0,
@@ -133,7 +133,7 @@ def sigmoid_run() -> Report:
             output="identity",
             output_units=10,
             loss="cross_entropy",
-            rate=0.1,
+            lr=0.1,
             optimizer="SGD",
             batch_size=32,
             steps=200,
@@ -198,8 +198,8 @@ def broken_run() -> Report:
             [
                 LayerSample(
                     z_std=10.0 ** (k * (1 + 3 * step)) if step < 3 or k < 3 else math.inf,
-                    between=0.5 if step < 3 else math.nan,
-                    blocked=0.5 + 0.1 * step if k < 4 else None,
+                    between_sample_variance=0.5 if step < 3 else math.nan,
+                    saturated=0.5 + 0.1 * step if k < 4 else None,
                     delta_rms=10.0 ** ((5 - k) * (step + 1)) if step < 3 else math.nan,
                 )
                 for k in range(1, 5)
@@ -222,21 +222,21 @@ def broken_run() -> Report:
         Trial("rate 0.1", ["learning-rate-too-high"], 200, [200.0, 310.0, 9e3, math.nan], math.nan),
     ]
     record = Record(
-        Design(loss="cross_entropy", rate=1.0, optimizer="SGD", batch_size=32, steps=200),
+        Design(loss="cross_entropy", lr=1.0, optimizer="SGD", batch_size=32, steps=200),
         layers=layers,
         samples=samples,
         losses=base,
         score_start=0.1,
-        not_finite=NotFinite(3, 4, "z", "linear", "inf", 3.2e38, 3.4e38),
+        nonfinite=NonFinite(3, 4, "z", "linear", "inf", 3.2e38, 3.4e38),
         trials=trials,
         network="20-32-32-32-10",
     )
     finding = Finding(
         "learning-rate-too-high",
         None,
-        "rate",
+        "lr",
         3,
-        {"rate": 1.0, "largest / first loss": math.inf, "largest stable rate": 0.000416},
+        {"lr": 1.0, "largest / first loss": math.inf, "largest stable lr": 0.000416},
         "With a rate of 1 (SGD) the loss of a batch is higher after its own step in 100 % of the "
         "first 3 steps. The largest stable rate, 2 / λmax, is 0.00042.",
         "Lower the rate: 0.1, or less.",
@@ -253,15 +253,15 @@ def healthy_run() -> Report:
         Sample(
             step,
             [
-                LayerSample(z_std=1.0, between=0.6, blocked=0.5, delta_rms=0.3),
-                LayerSample(z_std=0.6 + step / 100, between=0.4, delta_rms=0.3),
+                LayerSample(z_std=1.0, between_sample_variance=0.6, saturated=0.5, delta_rms=0.3),
+                LayerSample(z_std=0.6 + step / 100, between_sample_variance=0.4, delta_rms=0.3),
             ],
         )
         for step in STEPS
     ]
     base = falling(2.31, 0.04, 500)
     record = Record(
-        Design(loss="cross_entropy", rate=0.1, optimizer="SGD", batch_size=64, steps=500),
+        Design(loss="cross_entropy", lr=0.1, optimizer="SGD", batch_size=64, steps=500),
         layers=layers,
         targets=Targets("classes", 10, 0.0, 9.0, 4.5, 2.9, 0.0),
         samples=samples,
@@ -292,8 +292,8 @@ def deep_run(depth: int = 20) -> Report:
             [
                 LayerSample(
                     z_std=(1 + 3 / k) / 3,
-                    between=0.0 if k > 15 else 10.0**-k,
-                    blocked=0.0 if k < depth else None,
+                    between_sample_variance=0.0 if k > 15 else 10.0**-k,
+                    saturated=0.0 if k < depth else None,
                     delta_rms=10.0 ** (0.6 * (k - depth)),
                 )
                 for k in range(1, depth + 1)
@@ -303,7 +303,7 @@ def deep_run(depth: int = 20) -> Report:
     ]
     base = [2.31 + 0.01 * math.sin(k) for k in range(200)]
     record = Record(
-        Design(loss="cross_entropy", rate=0.1, optimizer="Adam", batch_size=32, steps=200),
+        Design(loss="cross_entropy", lr=0.1, optimizer="Adam", batch_size=32, steps=200),
         layers=layers,
         samples=samples,
         losses=base,
@@ -350,7 +350,7 @@ def hostile_run() -> Report:
         found.name = found.kind = found.activation = HOSTILE
     record.network = record.design.loss = record.design.optimizer = HOSTILE
     record.design.error = HOSTILE
-    record.not_finite = NotFinite(1, 2, HOSTILE, HOSTILE, HOSTILE, 1.0, 2.0)
+    record.nonfinite = NonFinite(1, 2, HOSTILE, HOSTILE, HOSTILE, 1.0, 2.0)
     for trial in record.trials[1:]:
         trial.name, trial.code, trial.patch = HOSTILE, HOSTILE, {HOSTILE: [HOSTILE]}
     findings = [
@@ -377,7 +377,7 @@ def filled(value: float | None, *, layers: int = 3, samples: int = 3, trials: in
         one.linear_range = None if value is None else [number, number]
         one.bias_mean = one.gradient_error = value
     record = Record(
-        Design(rate=number, low=number, high=number),
+        Design(lr=number, output_min=number, output_max=number),
         layers=found,
         samples=[
             Sample(step, [LayerSample(**statistics) for _ in found]) for step in range(samples)
@@ -432,13 +432,13 @@ def random_run(seed: int) -> Report:
         for _ in range(draw.randrange(6))
     ]
     record = Record(
-        Design(rate=number()),
+        Design(lr=number()),
         layers=layers,
         samples=samples,
         losses=numbers(draw.choice((2, 300))),
         score_start=maybe(),
         score=maybe(),
-        not_finite=draw.choice((None, NotFinite(3, None, "loss", "", "nan", maybe(), maybe()))),
+        nonfinite=draw.choice((None, NonFinite(3, None, "loss", "", "nan", maybe(), maybe()))),
         trials=trials,
     )
     finding = Finding("saturation", None, "z", 0, {"a": number()}, "It is. So.", "Mend it.")

@@ -25,9 +25,9 @@ from torchmlp.figures.diagnosis.gradient_flow import flow_figure
 from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
 from torchmlp.figures.diagnosis.layer_rows import (
     ROWS,
-    between_figure,
-    blocked_figure,
     layer_label,
+    saturated_figure,
+    variation_figure,
     z_std_figure,
 )
 from torchmlp.figures.diagnosis.loss import POINTS, binned, loss_figure, loss_series, unlike
@@ -39,8 +39,8 @@ FIGURES = {
     "flow": flow_figure,
     "z": z_figure,
     "z_std": z_std_figure,
-    "blocked": blocked_figure,
-    "between": between_figure,
+    "saturated": saturated_figure,
+    "between_sample_variance": variation_figure,
 }
 every_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 
@@ -78,7 +78,9 @@ def test_no_figure_without_numbers(draw: Callable[[Record], Figure | None]) -> N
     """Nothing measured, nothing drawn."""
     assert draw(Record(Design())) is None
     assert draw(record_of([], [LayerSample()])) is None
-    unknown = LayerSample(z_std=math.nan, between=math.nan, blocked=math.inf, delta_rms=math.inf)
+    unknown = LayerSample(
+        z_std=math.nan, between_sample_variance=math.nan, saturated=math.inf, delta_rms=math.inf
+    )
     record = record_of([unknown])
     record.losses = [math.nan, math.inf]
     record.trials = [Trial("untouched", [], 1, [], math.nan)]
@@ -170,8 +172,12 @@ def test_best_remedy_is_drawn_first() -> None:
 
 @pytest.mark.parametrize(
     ("draw", "quantity"),
-    [(z_std_figure, "z_std"), (blocked_figure, "blocked"), (between_figure, "between")],
-    ids=["z_std", "blocked", "between"],
+    [
+        (z_std_figure, "z_std"),
+        (saturated_figure, "saturated"),
+        (variation_figure, "between_sample_variance"),
+    ],
+    ids=["z_std", "saturated", "between_sample_variance"],
 )
 def test_rows_hold_the_samples(draw: Callable[[Record], Figure | None], quantity: str) -> None:
     """A row for each layer, with its value at every sampled step; none where it has none."""
@@ -188,29 +194,33 @@ def test_rows_hold_the_samples(draw: Callable[[Record], Figure | None], quantity
 
 def test_rows_say_first_and_last() -> None:
     """The numbers at both ends of a row are text."""
-    record = record_of([LayerSample(blocked=0.25)], [LayerSample(blocked=0.75)])
-    assert {"0.25", "0.75", "step 0", "10"} <= set(words(drawn(blocked_figure(record))))
+    record = record_of([LayerSample(saturated=0.25)], [LayerSample(saturated=0.75)])
+    assert {"0.25", "0.75", "step 0", "10"} <= set(words(drawn(saturated_figure(record))))
 
 
 def test_rows_of_uneven_samples() -> None:
     """A layer that some samples lack is a gap in its row."""
-    record = record_of([LayerSample(blocked=0.1)], [LayerSample(), LayerSample(blocked=0.2)])
-    found = lines(drawn(blocked_figure(record)))
+    record = record_of([LayerSample(saturated=0.1)], [LayerSample(), LayerSample(saturated=0.2)])
+    found = lines(drawn(saturated_figure(record)))
     assert data(found["layer 1"])[1] == pytest.approx([0.1, math.nan], nan_ok=True)
     assert data(found["layer 2"])[1] == pytest.approx([math.nan, 0.2], nan_ok=True)
 
 
 def test_rows_mark_what_is_not_finite() -> None:
     """A nan is a cross in its row; a value that was not taken is none."""
-    record = record_of([LayerSample(between=0.1)], [LayerSample(between=math.nan)], [LayerSample()])
-    marks = lines(drawn(between_figure(record)), marks=True)
+    record = record_of(
+        [LayerSample(between_sample_variance=0.1)],
+        [LayerSample(between_sample_variance=math.nan)],
+        [LayerSample()],
+    )
+    marks = lines(drawn(variation_figure(record)), marks=True)
     assert data(marks["_broke layer 1"])[0] == [10]
 
 
 def test_small_shares_get_a_logarithmic_scale() -> None:
     """Shares that only a logarithm tells apart have one; a zero stands at its foot."""
-    record = record_of([LayerSample(between=v) for v in (0.5, 1e-9, 0.0)])
-    figure = drawn(between_figure(record))
+    record = record_of([LayerSample(between_sample_variance=v) for v in (0.5, 1e-9, 0.0)])
+    figure = drawn(variation_figure(record))
     assert {axes.get_yscale() for axes in figure.axes} == {"log"}
     low = figure.axes[2].get_ylim()[0]
     assert data(lines(figure)["layer 3"])[1] == [low]

@@ -116,7 +116,7 @@ def growing() -> Record:
 
 def far() -> Record:
     """Steps that floats cannot tell apart, and steps that do not rise."""
-    one = LayerSample(z_std=1.0, blocked=0.5, between=0.5, delta_rms=1.0)
+    one = LayerSample(z_std=1.0, saturated=0.5, between_sample_variance=0.5, delta_rms=1.0)
     return Record(Design(), samples=[Sample(k, [one]) for k in (10**18 + 1, 10**18, 10**18, 0)])
 
 

@@ -16,7 +16,7 @@ from torchmlp.cli.report import say
 from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.nonfinite import locate
-from torchmlp.diagnosis.record.record import NotFinite
+from torchmlp.diagnosis.record.record import NonFinite
 from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.lightning.classifier import Classifier
 
@@ -72,7 +72,7 @@ def _replay(module: Any, run: TrainingRun, path: Path) -> int:
     return SICK
 
 
-def told(found: NotFinite) -> str:
+def told(found: NonFinite) -> str:
     """The first value that is not finite, in words."""
     where = "" if found.layer is None else f" of layer {found.layer}"
     by = f", made by {found.function}" if found.function else ""
@@ -112,7 +112,7 @@ def _as_classifier(found: Report, patch: dict[str, Any]) -> dict[str, Any] | Non
     } | patch.get("model", {}).get("init_args", {})
     optimizer = {
         "class_path": "torch.optim.SGD",
-        "init_args": {"lr": design.rate, "momentum": design.momentum, "nesterov": False},
+        "init_args": {"lr": design.lr, "momentum": design.momentum, "nesterov": False},
     }
     own = patch.get("optimizer", {})
     if "class_path" in own:

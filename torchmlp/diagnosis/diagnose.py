@@ -122,5 +122,5 @@ def measure_run(run: TrainingRun, start: Snapshot, steps: int) -> Record:
     # A schedule is run through in a trial too: half of the run is no trial of it.
     at = 0 if run.has_schedule and short < steps else short
     train(run, record, steps, at=at, then=half_way)
-    record.score = None if record.not_finite else score_of(run, record)
+    record.score = None if record.nonfinite else score_of(run, record)
     return record

@@ -25,7 +25,7 @@ from torchmlp.diagnosis.measure.history import (
 from torchmlp.diagnosis.measure.layer_statistics import sample_layers
 from torchmlp.diagnosis.measure.nonfinite import locate
 from torchmlp.diagnosis.measure.start import score_of
-from torchmlp.diagnosis.record.record import NotFinite, Record
+from torchmlp.diagnosis.record.record import NonFinite, Record
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.lightning_adapter import run_of
@@ -123,7 +123,7 @@ class HealthMonitor(pl.Callback):
         if last is not None and self._record is not None and self._subject is not None:
             batch, state = last
             self._save(trainer, pl_module, batch, state)
-            self._record.not_finite = self._locate(batch, state)
+            self._record.nonfinite = self._locate(batch, state)
         self._judge(trainer)
         self._add_notes(exception)
 
@@ -158,7 +158,7 @@ class HealthMonitor(pl.Callback):
             if self._sampler in _callbacks(trainer):
                 _callbacks(trainer).remove(self._sampler)
 
-    def _locate(self, batch: Batch, state: Tensor | None) -> NotFinite | None:
+    def _locate(self, batch: Batch, state: Tensor | None) -> NonFinite | None:
         assert self._subject is not None
         run = self._subject
         with restored_afterwards(run.model, run.optimizer):
@@ -166,7 +166,7 @@ class HealthMonitor(pl.Callback):
             if state is not None:
                 torch.set_rng_state(state)
             found = locate(run, batch, max(self._clock.step, 0))
-        return found or NotFinite(max(self._clock.step, 0), None, "loss", "", "nan")
+        return found or NonFinite(max(self._clock.step, 0), None, "loss", "", "nan")
 
     def _save(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, state: Tensor | None
@@ -190,7 +190,7 @@ class HealthMonitor(pl.Callback):
         record, run = self._record, self._subject
         if record is None or run is None:
             return
-        if record.not_finite is None:
+        if record.nonfinite is None:
             with restored_afterwards(run.model, run.optimizer):
                 record.score = score_of(run, record)
         self.report = Report.of(record)

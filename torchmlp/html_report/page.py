@@ -81,7 +81,7 @@ def _verdict(report: Report) -> str:
         said.append(_first_sentence(report.findings[0].explanation))
     if record.design.error:
         said.append(f"The first batch raised: {record.design.error}")
-    if record.not_finite:
+    if record.nonfinite:
         said.append(_broke(record))
     mark = "✓" if report.healthy else "✕"
     state = "healthy" if report.healthy else "sick"
@@ -95,7 +95,7 @@ def _verdict(report: Report) -> str:
 
 
 def _broke(record: Record) -> str:
-    broken = record.not_finite
+    broken = record.nonfinite
     assert broken is not None
     where = "" if broken.layer is None else f" of layer {broken.layer}"
     by = f", made by {broken.function}" if broken.function else ""
@@ -107,7 +107,7 @@ def _broke(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     design = record.design
-    rate = f", rate {short(design.rate)}" if design.rate else ""
+    rate = f", rate {short(design.lr)}" if design.lr else ""
     facts = {
         "network": record.network,
         "loss": design.loss if record.layers or design.loss != "own" else "",

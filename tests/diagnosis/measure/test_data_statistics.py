@@ -28,8 +28,8 @@ def test_inputs_have_the_statistics_of_their_numbers() -> None:
     assert found.mean == pytest.approx(values.mean())
     assert found.std == pytest.approx(values.std())
     assert found.rms == pytest.approx(np.sqrt((values**2).mean()))
-    assert (found.low, found.high, found.not_finite) == (0, 500, 0)
-    assert found.scales == pytest.approx(100)
+    assert (found.low, found.high, found.nonfinite) == (0, 500, 0)
+    assert found.scale_ratio == pytest.approx(100)
     ratios = values[:, :2].mean(0) / values[:, :2].std(0)
     assert found.offset == pytest.approx(np.sqrt((ratios**2).mean()))
 
@@ -38,7 +38,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     """Of the data as they were given."""
     given = torch.tensor([[math.nan, 1.0], [math.inf, 1.0], [1.0, 1.0], [1.0, 1.0]])
     found = measure_inputs(given, given)
-    assert found.not_finite == 0.25
+    assert found.nonfinite == 0.25
     assert math.isfinite(found.std)
     assert math.isfinite(found.rms)
 
@@ -83,14 +83,14 @@ def test_the_entropy_is_that_of_the_shares() -> None:
     """In nats; the commonest class's share beside it."""
     found = infer_network(torch.tensor([0] * 6 + [1] * 3 + [2] * 3), 3, "cross_entropy")
     assert found.entropy == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(4))
-    assert found.commonest == 0.5
+    assert found.majority_share == 0.5
 
 
 def test_lost_targets_are_counted() -> None:
     """And nothing is probed with them."""
     found = infer_network(torch.tensor([math.nan, 1.5, math.inf, 0.2] * 20))
-    assert found.not_finite == 0.5
-    assert found.linear is None
+    assert found.nonfinite == 0.5
+    assert found.ridge is None
 
 
 def probed(data: Batch, **options: Any) -> Targets:
@@ -103,7 +103,10 @@ def test_the_probes_of_classes_find_a_relation(rows: bool) -> None:
     shape = one_hot if rows else lambda data: data
     related, mixed = probed(shape(blobs())), probed(shape(shuffled_labels(blobs())))
     assert related.chance == pytest.approx(1 / 3)
-    for good, bad in ((related.centroid, mixed.centroid), (related.neighbour, mixed.neighbour)):
+    for good, bad in (
+        (related.nearest_mean, mixed.nearest_mean),
+        (related.nearest_neighbour, mixed.nearest_neighbour),
+    ):
         assert good is not None
         assert bad is not None
         assert good > 0.95
@@ -114,25 +117,25 @@ def test_the_probes_of_numbers_find_a_relation() -> None:
     """A smooth function is found by ridge regression and by neighbours."""
     related = probed(curve(), units=1, loss="mse_loss")
     mixed = probed(shuffled_labels(curve()), units=1, loss="mse_loss")
-    assert related.linear is not None
-    assert related.neighbour is not None
-    assert mixed.linear is not None
-    assert related.linear > 0.8
-    assert related.neighbour > 0.8
-    assert mixed.linear < 0.1
+    assert related.ridge is not None
+    assert related.nearest_neighbour is not None
+    assert mixed.ridge is not None
+    assert related.ridge > 0.8
+    assert related.nearest_neighbour > 0.8
+    assert mixed.ridge < 0.1
 
 
 def test_the_probes_say_nothing_of_a_handful() -> None:
     """Of a few samples nothing can be said."""
     found = probed(blobs(n=20))
-    assert (found.centroid, found.neighbour, found.held_out) == (None, None, 0)
+    assert (found.nearest_mean, found.nearest_neighbour, found.held_out) == (None, None, 0)
 
 
 def test_the_probes_do_not_care_for_scale() -> None:
     """Features are looked at in their own units, and constant ones not at all."""
     x, y = blobs()
     scaled = torch.cat([x * torch.tensor([1e4, 1e-4]) + 7, torch.ones(len(x), 1)], 1)
-    assert probed((scaled, y)).neighbour == probed((x, y)).neighbour
+    assert probed((scaled, y)).nearest_neighbour == probed((x, y)).nearest_neighbour
 
 
 def test_sorted_batches_are_counted() -> None:

@@ -95,9 +95,9 @@ def test_units_may_stand_in_columns(shape: tuple[int, int]) -> None:
     equal = torch.arange(3.0)[:, None].expand(shape).clone()
     (layer,) = layers(Turned(equal))
     assert (layer.fan_in, layer.fan_out) == shape
-    assert layer.spread == 0
+    assert layer.unit_spread == 0
     (layer,) = layers(Turned(torch.randn(shape)))
-    assert layer.spread > 0.3
+    assert layer.unit_spread > 0.3
 
 
 def test_the_histogram_holds_every_z() -> None:
@@ -187,7 +187,7 @@ def test_dead_and_blocked_units_are_counted() -> None:
     samples, _ = sampled(model)
     open_ = (found(model)[0].z > 0).float()
     assert samples[0].dead == 0.25
-    assert samples[0].blocked == pytest.approx(1 - float(open_.mean()))
+    assert samples[0].saturated == pytest.approx(1 - float(open_.mean()))
     assert samples[1].dead is None
 
 
@@ -195,7 +195,7 @@ def test_saturated_units_are_blocked() -> None:
     """On the flat parts of a sigmoid, not in its middle."""
     for bias, share in ((0.0, 0.0), (50.0, 1.0), (-50.0, 1.0)):
         samples, _ = sampled(net(3, 4, 3, phi=nn.Sigmoid, bias=bias))
-        assert samples[0].blocked == share
+        assert samples[0].saturated == share
 
 
 def test_a_channel_is_a_unit() -> None:

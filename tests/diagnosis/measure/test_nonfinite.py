@@ -24,13 +24,13 @@ from tests.diagnosis.runs import (
     with_targets,
 )
 from torchmlp.diagnosis.measure.nonfinite import is_finite, locate
-from torchmlp.diagnosis.record.record import NotFinite
+from torchmlp.diagnosis.record.record import NonFinite
 from torchmlp.diagnosis.run.run import TrainingRun
 
 
 def located(
     run: Run, step: int = 3, prepare: Callable[[TrainingRun], None] | None = None
-) -> NotFinite:
+) -> NonFinite:
     """What is found in the first batch of a run that breaks there."""
     subject = replace(run, batch_size=240).subject()
     if prepare:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.record.record import (
     Design,
     LayerSample,
-    NotFinite,
+    NonFinite,
     Record,
     Sample,
     Trial,
@@ -72,10 +73,10 @@ def test_the_report_of_a_run_is_that_of_its_record() -> None:
 def test_numbers_that_are_none_are_spelt() -> None:
     """As "nan", "inf" and "-inf", in strict JSON, and read back as themselves."""
     record = Record(
-        Design(rate=math.inf, error="nan"),
+        Design(lr=math.inf, error="nan"),
         losses=[1.0, math.nan, math.inf, -math.inf],
         samples=[Sample(0, [LayerSample(z_mean=math.nan, z_std=None)])],
-        not_finite=NotFinite(3, None, "loss", "exp", "inf", math.inf, None),
+        nonfinite=NonFinite(3, None, "loss", "exp", "inf", math.inf, None),
         trials=[Trial("changed", ["saturation"], 4, [math.nan], math.nan, {"lr": [0.1]}, "lr = 1")],
     )
     values = strict(record.to_json())
@@ -83,11 +84,11 @@ def test_numbers_that_are_none_are_spelt() -> None:
     again = Record.from_json(record.to_json())
     assert math.isnan(again.losses[1])
     assert again.losses[2:] == [math.inf, -math.inf]
-    assert again.design.rate == math.inf
+    assert again.design.lr == math.inf
     assert again.design.error == "nan"
     assert again.samples[0].layers[0].z_std is None
     assert math.isnan(again.samples[0].layers[0].z_mean or 0)
-    assert again.not_finite == record.not_finite
+    assert again.nonfinite == record.nonfinite
     assert again.trials[0].patch == {"lr": [0.1]}
 
 
@@ -165,11 +166,11 @@ def test_a_record_tells_the_run() -> None:
     """Sizes, rate, optimizer, losses and scores."""
     record = replace(GOOD, steps=20).report(remedies=False).record
     assert record.network == "2-8-3"
-    assert (record.design.rate, record.design.optimizer) == (0.3, "SGD")
+    assert (record.design.lr, record.design.optimizer) == (0.3, "SGD")
     assert (record.design.loss, record.design.output) == ("cross_entropy", "identity")
     assert (record.design.batch_size, record.design.steps) == (16, 20)
     assert (record.design.output_shape, record.design.target_shape) == ([16, 3], [16])
-    assert len(record.losses) == len(record.again) == 20
+    assert len(record.losses) == len(record.same_batch_loss_ratio) == 20
     assert [sample.step for sample in record.samples][:3] == [0, 1, 2]
     assert record.samples[-1].step == 19
     assert all(len(sample.layers) == 2 for sample in record.samples)
@@ -184,3 +185,28 @@ def test_the_gradients_of_a_record_are_checked() -> None:
     record = replace(CASES["wrong-gradient"].twin, steps=2).report().record
     errors = [layer.gradient_error for layer in record.layers]
     assert all(error is not None and error < 1e-6 for error in errors)
+
+
+def leaves(value: Any, *but: str) -> list[str]:
+    """All values, in order, but those of some keys."""
+    if isinstance(value, dict):
+        return [leaf for key, v in value.items() if key not in but for leaf in leaves(v)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [repr(value)]
+
+
+def test_a_report_of_version_1_is_read() -> None:
+    """What an earlier release wrote is judged as it was, and written in today's names."""
+    text = Path(__file__).with_name("version_1.json").read_text(encoding="utf-8")
+    old = json.loads(text)
+    report = Report.from_json(text)
+    assert old["schema"] == "torchmlp.diagnosis/1"
+    assert [f.cause for f in report.findings] == [f["cause"] for f in old["findings"]]
+    new = json.loads(report.to_json())
+    assert new["schema"] == "torchmlp.diagnosis/2"
+    assert new["record"]["design"]["lr"] == old["record"]["design"]["rate"] == 300
+    assert new["record"]["targets"]["ridge"] == old["record"]["targets"]["linear"]
+    saturated = [s["layers"][0]["saturated"] for s in new["record"]["samples"]]
+    assert saturated == [s["layers"][0]["blocked"] for s in old["record"]["samples"]]
+    assert leaves(new["record"], "version") == leaves(old["record"], "version")

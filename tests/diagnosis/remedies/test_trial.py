@@ -115,7 +115,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "init": {"init": True},
     "activation": {"activation": "relu"},
     "head": {"stable_head": True},
-    "rate": {"rate": 0.1},
+    "rate": {"lr_factor": 0.1},
     "momentum": {"momentum": 0.5},
     "decay": {"decay": True},
     "inputs": {"inputs": True},
@@ -193,7 +193,7 @@ def test_the_stable_loss_saves_a_softmax_that_overflows() -> None:
             loss=naive_cross_entropy,
         )
     )
-    assert run.record.not_finite
+    assert run.record.nonfinite
     trial = run.helped(stable_head=True)
     assert trial.losses == bench(GOOD).untouched.losses
     assert trial.score > 0.9

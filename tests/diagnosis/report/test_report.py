@@ -66,7 +66,7 @@ def test_a_report_fits_on_a_terminal(name: str) -> None:
 def test_a_run_that_broke_says_where() -> None:
     """Step, quantity and function."""
     report = report_of("log-of-zero")
-    broken = report.record.not_finite
+    broken = report.record.nonfinite
     assert broken is not None
     assert f"step {broken.step}" in str(report)
     assert "log" in str(report)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.diagnosis.rules.test_rules import healthy
-from torchmlp.diagnosis.record.record import NotFinite, Record, Trial
+from torchmlp.diagnosis.record.record import NonFinite, Record, Trial
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,
     is_improvement,
@@ -22,7 +22,7 @@ def failing(*trials: tuple[str, float]) -> Record:
     record = healthy()
     record.score = 0.5
     record.layers[0].gain, record.layers[0].weight_std = 20.0, 14.0
-    record.again = [2.0] * 20
+    record.same_batch_loss_ratio = [2.0] * 20
     tried = [Trial(cause, [cause], 100, [1.0, 0.1], score) for cause, score in trials]
     record.trials = [Trial(UNTOUCHED, [], 100, [1.0, 1.0], 0.5), *tried]
     return record
@@ -95,7 +95,7 @@ def test_a_mistake_is_named_of_a_run_that_does_well_too() -> None:
 def test_a_run_that_broke_does_not_do_well() -> None:
     """Whatever it had reached."""
     record = failing()
-    record.score, record.not_finite = 0.99, NotFinite(50, 1, "z", "linear", "inf")
+    record.score, record.nonfinite = 0.99, NonFinite(50, 1, "z", "linear", "inf")
     assert judge(record)
 
 

@@ -12,7 +12,7 @@ from torchmlp.diagnosis.record.record import (
     Inputs,
     Layer,
     LayerSample,
-    NotFinite,
+    NonFinite,
     Record,
     Sample,
     Targets,
@@ -55,7 +55,7 @@ def test_findings_are_whole(name: str) -> None:
         for text in (finding.explanation, finding.remedy):
             assert text[0].isupper() or text[0].isdigit()
             assert text.endswith((".", ")", "?"))
-            assert "nan" not in text.split() or record.not_finite or "non-finite" in finding.cause
+            assert "nan" not in text.split() or record.nonfinite or "non-finite" in finding.cause
 
 
 def test_causes_are_sorted_by_what_can_explain_what() -> None:
@@ -83,7 +83,7 @@ def healthy() -> Record:
             output_units=2,
             output_shape=[16, 2],
             target_shape=[16],
-            rate=0.1,
+            lr=0.1,
             optimizer="SGD",
             steps=100,
         ),
@@ -115,7 +115,7 @@ def test_lost_inputs_are_named() -> None:
     """A share above 0."""
     record = healthy()
     assert record.inputs
-    record.inputs.not_finite = 0.01
+    record.inputs.nonfinite = 0.01
     assert "input-non-finite" in causes_of(record)
 
 
@@ -143,7 +143,7 @@ def test_rare_classes_are_named() -> None:
     """By the entropy of the labels."""
     record = healthy()
     assert record.targets
-    record.targets.entropy, record.targets.commonest = 0.05, 0.99
+    record.targets.entropy, record.targets.majority_share = 0.05, 0.99
     assert causes_of(record) == {"class-imbalance"}
 
 
@@ -151,7 +151,7 @@ def test_probes_at_chance_are_named_only_of_enough_samples() -> None:
     """A handful at chance is chance."""
     record = healthy()
     assert record.targets
-    record.targets.centroid = record.targets.neighbour = 0.5
+    record.targets.nearest_mean = record.targets.nearest_neighbour = 0.5
     assert causes_of(record) == {"labels-unrelated"}
     record.targets.held_out = 4
     assert causes_of(record) == set()
@@ -160,9 +160,9 @@ def test_probes_at_chance_are_named_only_of_enough_samples() -> None:
 def test_equal_units_are_no_mistake_where_their_gradients_differ() -> None:
     """A layer may start at 0 if it does not stay a single unit."""
     record = healthy()
-    record.layers[0].spread = record.layers[0].gradient_spread = 0.0
+    record.layers[0].unit_spread = record.layers[0].unit_gradient_spread = 0.0
     assert causes_of(record) == {"symmetric-init"}
-    record.layers[0].gradient_spread = 1.0
+    record.layers[0].unit_gradient_spread = 1.0
     assert causes_of(record) == set()
 
 
@@ -171,14 +171,14 @@ def test_a_gradient_counts_as_wrong_only_where_a_hand_was_in_it() -> None:
     record = healthy()
     record.layers[0].gradient_error = 0.5
     assert causes_of(record) == set()
-    record.design.by_hand = ["Tanh"]
+    record.design.custom_backward = ["Tanh"]
     assert causes_of(record) == {"wrong-gradient"}
 
 
 def test_the_highest_wrong_layer_is_named() -> None:
     """What is below inherits its deltas."""
     record = healthy()
-    record.design.by_hand = ["Tanh"]
+    record.design.custom_backward = ["Tanh"]
     for layer in record.layers:
         layer.gradient_error = 1.5
     assert [finding.layer for finding in evaluate_rules(record)] == [2]
@@ -203,10 +203,10 @@ def test_noise_is_no_oscillation() -> None:
 def test_a_rate_is_too_high_where_its_own_batch_gets_worse() -> None:
     """Or where the run breaks after its start."""
     record = healthy()
-    record.again = [1.5] * 20
+    record.same_batch_loss_ratio = [1.5] * 20
     assert causes_of(record) == {"learning-rate-too-high"}
     record = healthy()
-    record.not_finite = NotFinite(7, 2, "z", "linear", "inf")
+    record.nonfinite = NonFinite(7, 2, "z", "linear", "inf")
     assert "learning-rate-too-high" in causes_of(record)
 
 

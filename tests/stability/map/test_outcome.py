@@ -108,7 +108,7 @@ def test_real_runs_are_called_what_their_curves_show() -> None:
     order = torch.randperm(len(x))
     batches = order[:4992].reshape(-1, 64).tolist() * 2
     found = measure_targets(x[order[:2000]], y[order[:2000]], 10, "cross_entropy")
-    reached = max(found.centroid or 0.0, found.neighbour or 0.0)
+    reached = max(found.nearest_mean or 0.0, found.nearest_neighbour or 0.0)
 
     def outcomes(activation: str, init: str, rates: list[float]) -> list[str]:
         many = Population(

@@ -53,8 +53,8 @@ def measure_inputs(x: Tensor, given: Tensor) -> Inputs:
         rms=float(values.square().mean().sqrt()),
         low=float(values.min()),
         high=float(values.max()),
-        not_finite=share,
-        scales=scales,
+        nonfinite=share,
+        scale_ratio=scales,
         offset=offset,
     )
 
@@ -80,7 +80,7 @@ def measure_targets(x: Tensor, target: Tensor, units: int, loss: str) -> Targets
         high=float(values.max()),
         mean=float(values.mean()),
         std=float(values.std(correction=0)),
-        not_finite=share,
+        nonfinite=share,
     )
     inputs = _features(x)
     if kind == "classes":
@@ -88,7 +88,7 @@ def measure_targets(x: Tensor, target: Tensor, units: int, loss: str) -> Targets
         counts = labels.bincount().double()
         shares = counts[counts > 0] / counts.sum()
         found.entropy = float(-(shares * shares.log()).sum())
-        found.commonest = found.chance = float(shares.max())
+        found.majority_share = found.chance = float(shares.max())
         _probe_classes(found, inputs, labels)
     elif kind == "numbers" and share == 0:
         _probe_numbers(found, inputs, values.reshape(len(values), -1))
@@ -150,8 +150,10 @@ def _probe_classes(found: Targets, x: Tensor, labels: Tensor) -> None:
     seen = torch.unique(labels[fit])
     means = torch.stack([x[fit][labels[fit] == k].mean(0) for k in seen])
     found.held_out = len(held)
-    found.centroid = _recall(seen[torch.cdist(x[held], means).argmin(1)], labels[held])
-    found.neighbour = _recall(labels[fit][torch.cdist(x[held], x[fit]).argmin(1)], labels[held])
+    found.nearest_mean = _recall(seen[torch.cdist(x[held], means).argmin(1)], labels[held])
+    found.nearest_neighbour = _recall(
+        labels[fit][torch.cdist(x[held], x[fit]).argmin(1)], labels[held]
+    )
     found.chance = 1 / len(present)
 
 
@@ -174,7 +176,7 @@ def _probe_numbers(found: Targets, x: Tensor, values: Tensor) -> None:
     ridge = 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(gram + ridge, design[fit].T @ (values[fit] - mean))
     found.held_out = len(held)
-    found.linear = float(1 - (design[held] @ weights - wanted).square().sum() / spread)
+    found.ridge = float(1 - (design[held] @ weights - wanted).square().sum() / spread)
     near = torch.cdist(x[held], x[fit]).topk(min(5, len(fit)), largest=False).indices
     guess = values[fit][near].mean(1) - mean
-    found.neighbour = float(1 - (guess - wanted).square().sum() / spread)
+    found.nearest_neighbour = float(1 - (guess - wanted).square().sum() / spread)

@@ -43,19 +43,21 @@ def measure_gradients(
     for layer, traced, weight in zip(record.layers, found, weights, strict=False):
         gradient = by_weight.get(id(weight))
         if gradient is not None:
-            layer.gradient_spread = spread(unit_rows(traced, gradient))
-    design.by_hand = by_hand(loss, trace, model)
-    written_out = design.loss == "own" or not PLAIN.issuperset(design.head[-design.loss_calls :])
-    written_out = written_out or bool(design.by_hand)
+            layer.unit_gradient_spread = spread(unit_rows(traced, gradient))
+    design.custom_backward = by_hand(loss, trace, model)
+    written_out = design.loss == "own" or not PLAIN.issuperset(
+        design.output_ops[-design.loss_calls :]
+    )
+    written_out = written_out or bool(design.custom_backward)
     if written_out and not isinstance(run, TrainingStepRun):
         design.loss_gradient_error = loss_gradient_error(run.loss_of, output, batch[1])
     if design.dtype in ("float16", "bfloat16"):
         return
     # Torch's derivatives, and this package's, are right: only others are worth the time.
-    if design.by_hand or any(gradient is None for gradient in gradients):
+    if design.custom_backward or any(gradient is None for gradient in gradients):
         _check(run, record, batch, loss)
     if not is_live:
-        design.largest_rate = largest_rate(run, batch)
+        design.max_stable_lr = largest_rate(run, batch)
 
 
 def _check(run: TrainingRun, record: Record, batch: Batch, loss: Tensor) -> None:

@@ -81,7 +81,7 @@ def _of_buffers(layer: LayerBuffers) -> LayerSample:
     phi = ACTIVATIONS[layer.activation]
     sample = LayerSample(
         a_rms=rms(layer.a),
-        between=between(layer.a, len(layer.a)),
+        between_sample_variance=between(layer.a, len(layer.a)),
         weight_rms=rms(layer.weight),
         delta_rms=None if layer.delta is None else rms(layer.delta),
     )
@@ -93,7 +93,7 @@ def _of_buffers(layer: LayerBuffers) -> LayerSample:
         read = layer.z if phi.reads == "z" else layer.a
         slope = phi.pullback(torch.ones_like(layer.a), read).abs()
         blocked = slope < BLOCKED * SLOPES.get(layer.activation, 1.0)
-        sample.blocked = float(blocked.double().mean())
+        sample.saturated = float(blocked.double().mean())
         sample.dead = float(blocked.all(0).double().mean())
     else:
         sample.z_max = float(layer.a.abs().max())

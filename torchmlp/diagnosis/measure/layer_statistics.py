@@ -41,7 +41,7 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
         weight_mean=float(matrix.mean()),
         weight_std=float(matrix.std(correction=0)),
         gain=rms(matrix) * math.sqrt(matrix.shape[1]),
-        spread=spread(matrix),
+        unit_spread=spread(matrix),
         is_trained=weight.requires_grad,
     )
     if bias is not None:
@@ -151,13 +151,13 @@ def _sample(
         z_std=float(wide.std(correction=0)),
         z_max=float(wide.abs().max()) if wide.numel() else 0.0,
         a_rms=rms(a),
-        between=between(a, rows),
+        between_sample_variance=between(a, rows),
         weight_rms=rms(weight),
         gradient_rms=None if gradient is None else rms(gradient),
     )
     if slope is not None:
         blocked = slope < BLOCKED * SLOPES.get(traced.name, 1.0)
-        sample.blocked = float(blocked.double().mean())
+        sample.saturated = float(blocked.double().mean())
         if traced.call.output.shape[:1] == (rows,):
             sample.dead = float(blocked.flatten(1).all(0).double().mean())
             if blocked.ndim > 2:  # noqa: PLR2004  a channel is a unit

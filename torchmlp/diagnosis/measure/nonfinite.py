@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from torchmlp.diagnosis.record.record import NotFinite
+from torchmlp.diagnosis.record.record import NonFinite
 from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
 from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
 from torchmlp.diagnosis.trace.trace import Call, Trace
@@ -21,14 +21,14 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
-def locate(run: TrainingRun, batch: Batch, step: int) -> NotFinite | None:
+def locate(run: TrainingRun, batch: Batch, step: int) -> NonFinite | None:
     """The first value that is not finite, in the order of computation; None if all are finite.
 
     The pass is taken anew, in the state that the model and torch's generator are in.
     """
     for quantity, given in zip(("x", "target"), batch, strict=True):
         if given.is_floating_point() and not is_finite(given):
-            return NotFinite(step, None, quantity, "", _worst(given))
+            return NonFinite(step, None, quantity, "", _worst(given))
     trace = Trace(run.model)
     loss: Tensor | None = None
     # A loss that checks its input may refuse it: what came before is known.
@@ -43,26 +43,26 @@ def locate(run: TrainingRun, batch: Batch, step: int) -> NotFinite | None:
         if not is_finite(call.output):
             return _at_call(call, layers, step)
     if loss is not None and not is_finite(loss):
-        return NotFinite(step, None, "loss", "", _worst(loss))
+        return NonFinite(step, None, "loss", "", _worst(loss))
     if loss is None or not loss.requires_grad:
         return None
     return _in_backward(loss, layers, list(parameters.values()), trace.calls, step)
 
 
-def _in_weight(name: str, weight: Tensor, layers: Sequence[TracedLayer], step: int) -> NotFinite:
+def _in_weight(name: str, weight: Tensor, layers: Sequence[TracedLayer], step: int) -> NonFinite:
     owner = name.rpartition(".")[0]
     owners = [traced.call.weight.rpartition(".")[0] for traced in layers]
     layer = owners.index(owner) + 1 if owner in owners else None
-    return NotFinite(step, layer, "weight", "", _worst(weight))
+    return NonFinite(step, layer, "weight", "", _worst(weight))
 
 
-def _at_call(call: Call, layers: Sequence[TracedLayer], step: int) -> NotFinite:
+def _at_call(call: Call, layers: Sequence[TracedLayer], step: int) -> NonFinite:
     layer = sum(traced.call.index <= call.index for traced in layers) or None
     quantity = "loss" if call.phase == "loss" else "a"
     if any(call in (traced.call, traced.last_linear) for traced in layers):
         quantity = "z"
     at, limit = _condition(call)
-    return NotFinite(
+    return NonFinite(
         step,
         None if quantity == "loss" else layer,
         quantity,
@@ -91,7 +91,7 @@ def _in_backward(
     parameters: list[Tensor],
     calls: list[Call],
     step: int,
-) -> NotFinite | None:
+) -> NonFinite | None:
     """The last layer whose delta is not finite: deltas go backwards."""
     zs = [traced.z for traced in layers]
     wanted = [z for z in zs if z.requires_grad]
@@ -113,10 +113,10 @@ def _in_backward(
         function = steep[0] if steep else None
         at, limit = _condition(function) if function else (None, None)
         name = function.name if function else ""
-        return NotFinite(step, sick[-1], "delta", name, _worst(delta), at, limit)
+        return NonFinite(step, sick[-1], "delta", name, _worst(delta), at, limit)
     for gradient in found[len(wanted) :]:
         if gradient is not None and not is_finite(gradient):
-            return NotFinite(step, None, "gradient", "", _worst(gradient))
+            return NonFinite(step, None, "gradient", "", _worst(gradient))
     return None
 
 

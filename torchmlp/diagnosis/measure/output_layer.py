@@ -42,7 +42,7 @@ def read_head(
         names = [call.name for call in in_loss]
         end = names.index(design.loss) if design.loss in names else len(names)
         shaping = after + in_loss[:end]
-    design.head = [call.name for call in after + in_loss]
+    design.output_ops = [call.name for call in after + in_loss]
     design.loss_calls = len(in_loss)
     bent = [call for call in shaping if call.name in SHAPING]
     if bent:

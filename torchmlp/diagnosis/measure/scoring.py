@@ -92,7 +92,9 @@ def learned(record: Record, score: float | None) -> float:
     if targets.kind == "labels":
         chance = max(record.score_start or 0.0, 0.5)
         return (score - chance) / (1 - chance) if chance < 1 else 1.0
-    probes = [p for p in (targets.centroid, targets.neighbour, targets.linear) if p is not None]
+    probes = [
+        p for p in (targets.nearest_mean, targets.nearest_neighbour, targets.ridge) if p is not None
+    ]
     chance = targets.chance if targets.kind == "classes" else 0.0
     reached = max([p for p in probes if p > chance + BOTTOM], default=1.0)
     return (score - chance) / (reached - chance)
@@ -100,6 +102,6 @@ def learned(record: Record, score: float | None) -> float:
 
 def is_well(record: Record) -> bool:
     """Whether the run, as it is, learns what there is to learn."""
-    if record.not_finite is not None or record.score is None:
+    if record.nonfinite is not None or record.score is None:
         return False
     return record.score >= EXCELLENT or learned(record, record.score) >= WELL

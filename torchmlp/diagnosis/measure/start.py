@@ -34,7 +34,7 @@ def measure_start(
     group = optimizer.param_groups[0]
     design = Design(
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
-        rate=float(group["lr"]),
+        lr=float(group["lr"]),
         optimizer=type(optimizer).__name__,
         momentum=float(group.get("momentum", (group.get("betas") or [0.0])[0])),
         batch_size=len(batch[0]),
@@ -91,7 +91,7 @@ def _start(
     design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
     design.output_units = classes_last(output, batch[1]).shape[-1] if output.ndim > 1 else 1
     wide = output.detach().double()
-    design.low, design.high = float(wide.min()), float(wide.max())
+    design.output_min, design.output_max = float(wide.min()), float(wide.max())
     design.is_affine = len(found) > 1 and not any(traced.is_nonlinear for traced in found[:-1])
     record.layers = [measure_layer(k, traced, model) for k, traced in enumerate(found, 1)]
     sizes = [layer.fan_in for layer in record.layers[:1]]
@@ -101,7 +101,7 @@ def _start(
         record.inputs = measure_inputs(first, samples[0])
     record.targets = measure_targets(samples[0], samples[1], design.output_units, design.loss)
     if record.targets.kind == "classes":
-        record.targets.sorted = sorted_share(run.batches)
+        record.targets.sorted_share = sorted_share(run.batches)
     if design.error is not None:
         return
     assert loss is not None

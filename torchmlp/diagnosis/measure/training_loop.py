@@ -46,21 +46,21 @@ def train(
             # A loss that checks its input, and has been handed nan or what is no probability.
             torch.set_rng_state(generator)
             record.design.error = str(error)
-            record.not_finite = locate(run, batch, step)
+            record.nonfinite = locate(run, batch, step)
             return
         if sample:
             record.samples.append(sample)
         record.losses.append(loss)
         if is_sick:
             torch.set_rng_state(generator)
-            record.not_finite = locate(run, batch, step)
+            record.nonfinite = locate(run, batch, step)
             return
         if step < REEVALUATED_STEPS:
             after = torch.get_rng_state()
             torch.set_rng_state(generator)
             again = _look(run, batch)
             torch.set_rng_state(after)
-            record.again.append(again / loss if loss > 0 else 1.0)
+            record.same_batch_loss_ratio.append(again / loss if loss > 0 else 1.0)
         if step == at - 1:
             then()
 

@@ -10,8 +10,10 @@ import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-VERSION = 1
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from torchmlp.diagnosis.record.version_1 import to_version_2
+
+VERSION = 2
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 @dataclass
@@ -22,8 +24,8 @@ class Inputs:
         samples: how many were looked at.
         features: numbers in each.
         mean, std, rms, low, high: over all numbers.
-        not_finite: share of the numbers that are nan or infinite, in the data as they were given.
-        scales: largest over smallest standard deviation of a feature, constant features left out.
+        nonfinite: share of the numbers that are nan or infinite, in the data as they were given.
+        scale_ratio: largest over smallest standard deviation of a feature, constant ones left out.
         offset: rms over features of |mean| / std, constant features left out.
     """
 
@@ -34,8 +36,8 @@ class Inputs:
     rms: float
     low: float
     high: float
-    not_finite: float
-    scales: float
+    nonfinite: float
+    scale_ratio: float
     offset: float
 
 
@@ -47,14 +49,14 @@ class Targets:
         kind: "classes" (indices, one-hot rows or 0/1), "labels" (several 0/1 in a row), "numbers".
         classes: K, of classes: of the output where that tells, else the number seen.
         low, high, mean, std: of the targets as they are.
-        not_finite: share of nan and infinite values.
+        nonfinite: share of nan and infinite values.
         entropy: of the classes' shares, in nats.
-        commonest: share of the commonest class.
+        majority_share: share of the commonest class.
         chance: what guessing reaches: the commonest class's share; 0 (R²) for numbers.
-        centroid, neighbour, linear: a probe's accuracy (R² for numbers) on samples held out:
-            nearest class mean, nearest neighbour, ridge regression; None where it was not taken.
+        nearest_mean, nearest_neighbour, ridge: accuracy (R² for numbers), on samples held out, of a
+            baseline: nearest class mean, nearest neighbour, ridge regression; None where not taken.
         held_out: samples the probes were scored on.
-        sorted: share of the batches, of four samples and more, whose labels are all the same.
+        sorted_share: share of the batches, of four samples and more, whose labels are all the same.
     """
 
     kind: str
@@ -63,15 +65,15 @@ class Targets:
     high: float
     mean: float
     std: float
-    not_finite: float
+    nonfinite: float
     entropy: float | None = None
-    commonest: float | None = None
+    majority_share: float | None = None
     chance: float = 0.0
-    centroid: float | None = None
-    neighbour: float | None = None
-    linear: float | None = None
+    nearest_mean: float | None = None
+    nearest_neighbour: float | None = None
+    ridge: float | None = None
     held_out: int = 0
-    sorted: float = 0.0
+    sorted_share: float = 0.0
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Design:
         output_axis: the axis a softmax sums over, counted from the end (-1 the last); 0 if none.
         output_shape, target_shape: of a batch.
         loss: its name; "own" for one that is written out.
-        head: all functions from the last layer to the scalar, in order.
+        output_ops: all functions from the last layer to the scalar, in order.
         loss_calls: how many of them, at the end, are the loss'.
         naive_softmax: whether exp is taken of logits without their maximum subtracted.
         exp_layer: the layer whose values a hand-written exp is taken of; None if there is none.
@@ -93,17 +95,17 @@ class Design:
         is_guarded: whether its argument is kept from 0, by a clamp or something added.
         broadcasts: whether the loss, written out, compares every output with every target.
         sums_one: whether the loss sums over an axis of one unit.
-        low, high: of the output at the start.
+        output_min, output_max: of the output at the start.
         is_affine: whether the network, up to `output`, has several layers and no nonlinearity.
         loss_gradient_error: relative error of ∂loss/∂output against central differences.
-        by_hand: what gives the graph another derivative than torch's: Functions by name, "detach",
-            "hook".
+        custom_backward: what gives the graph another derivative than torch's: Functions by name,
+            "detach", "hook".
         error: what the model or the loss raised at the first batch, in its words; None if nothing.
         dtype: of the parameters.
-        rate: the optimizer's learning rate.
+        lr: the optimizer's learning rate.
         optimizer: its class.
         momentum: its momentum or first beta.
-        largest_rate: 2 / λmax of the loss' Hessian at the start, by power iteration; None where it
+        max_stable_lr: 2 / λmax of the loss' Hessian at the start, by power iteration; None where it
             could not be measured.
         batch_size: samples in the first batch.
         steps: how long the run was to train.
@@ -115,7 +117,7 @@ class Design:
     output_shape: list[int] = field(default_factory=list)
     target_shape: list[int] = field(default_factory=list)
     loss: str = "own"
-    head: list[str] = field(default_factory=list)
+    output_ops: list[str] = field(default_factory=list)
     loss_calls: int = 0
     naive_softmax: bool = False
     exp_layer: int | None = None
@@ -123,17 +125,17 @@ class Design:
     is_guarded: bool = False
     broadcasts: bool = False
     sums_one: bool = False
-    low: float = 0.0
-    high: float = 0.0
+    output_min: float = 0.0
+    output_max: float = 0.0
     is_affine: bool = False
     loss_gradient_error: float | None = None
-    by_hand: list[str] = field(default_factory=list)
+    custom_backward: list[str] = field(default_factory=list)
     error: str | None = None
     dtype: str = "float32"
-    rate: float = 0.0
+    lr: float = 0.0
     optimizer: str = ""
     momentum: float = 0.0
-    largest_rate: float | None = None
+    max_stable_lr: float | None = None
     batch_size: int = 0
     steps: int = 0
 
@@ -151,8 +153,9 @@ class Layer:
         has_norm: whether a normalisation stands between it and the next layer.
         weight_mean, weight_std: over the weight's elements.
         gain: rms of the weight times √fan_in: 1.41 for He, 1 for LeCun, about .58 for torch's own.
-        spread: rms over inputs of the std over units, over the weight's rms; 0: all units equal.
-        gradient_spread: the same of the weight's gradient.
+        unit_spread: rms over inputs of the std over units, over the weight's rms; 0 where all units
+            are equal.
+        unit_gradient_spread: the same of the weight's gradient.
         bias_mean, bias_std: None without a bias.
         gradient_error: relative error of its parameters' gradients against central differences.
         is_trained: whether its weight requires a gradient.
@@ -170,8 +173,8 @@ class Layer:
     weight_mean: float
     weight_std: float
     gain: float
-    spread: float
-    gradient_spread: float | None = None
+    unit_spread: float
+    unit_gradient_spread: float | None = None
     bias_mean: float | None = None
     bias_std: float | None = None
     gradient_error: float | None = None
@@ -189,8 +192,8 @@ class LayerSample:
         z_mean, z_std, z_max: of the pre-activation; z_max of its absolute value. None where only
             the activation is kept.
         a_rms: of the activation.
-        between: variance of the activation between samples over its mean square.
-        blocked: share of the elements with |φ'| below a hundredth of φ's largest slope.
+        between_sample_variance: variance of the activation between samples over its mean square.
+        saturated: share of the elements with |φ'| below a hundredth of φ's largest slope.
         dead: share of the units that are so for every sample of the batch.
         delta_rms: of ∂E/∂z per sample; None where no gradient reaches it.
         underflow: share of the deltas that are 0 or subnormal although the unit passes a gradient.
@@ -201,8 +204,8 @@ class LayerSample:
     z_std: float | None = None
     z_max: float | None = None
     a_rms: float | None = None
-    between: float | None = None
-    blocked: float | None = None
+    between_sample_variance: float | None = None
+    saturated: float | None = None
     dead: float | None = None
     delta_rms: float | None = None
     underflow: float | None = None
@@ -224,7 +227,7 @@ class Sample:
 
 
 @dataclass
-class NotFinite:
+class NonFinite:
     """The first value that was nan or infinite.
 
     Attributes:
@@ -283,9 +286,10 @@ class Record:
         inputs, targets, design, layers: at the start.
         samples: the layers at some steps.
         losses: of every step's batch, before its update.
-        again: loss of the same batch after the update over that before it, for the first steps.
+        same_batch_loss_ratio: loss of the same batch after the update over that before it, for the
+            first steps.
         score_start, score: accuracy (R² for numbers) before and after; balanced over the classes.
-        not_finite: where the run broke, or None.
+        nonfinite: where the run broke, or None.
         trials: the untouched run and the changed ones beside it.
         network: the sizes in words.
         version: of this form.
@@ -297,10 +301,10 @@ class Record:
     targets: Targets | None = None
     samples: list[Sample] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    again: list[float] = field(default_factory=list)
+    same_batch_loss_ratio: list[float] = field(default_factory=list)
     score_start: float | None = None
     score: float | None = None
-    not_finite: NotFinite | None = None
+    nonfinite: NonFinite | None = None
     trials: list[Trial] = field(default_factory=list)
     network: str = ""
     version: int = VERSION
@@ -311,7 +315,7 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """The record that `to_json` wrote.
+        """The record that `to_json` wrote, now or in version 1.
 
         Raises:
             ValueError: the text is none, or of another version.
@@ -321,9 +325,10 @@ class Record:
         except json.JSONDecodeError as error:
             raise ValueError(f"expected a record in JSON, got {error}") from error
         version = values.get("version") if isinstance(values, dict) else None
-        if version != VERSION:
-            raise ValueError(f"expected a record of version {VERSION}, got {version}")
+        if version not in (1, VERSION):
+            raise ValueError(f"expected a record of version 1 or {VERSION}, got {version}")
         try:
+            values = to_version_2(values) if version == 1 else values
             return _read(cls, values)  # type: ignore[no-any-return]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"expected a whole record, got a damaged one: {error!r}") from error
@@ -353,5 +358,5 @@ def _read(kind: Any, value: Any) -> Any:
             return None
         return _read(next(a for a in arguments if a is not type(None)), value)
     if kind is float:
-        return _NOT_FINITE[value] if isinstance(value, str) else float(value)
+        return _NON_FINITE[value] if isinstance(value, str) else float(value)
     return value

@@ -98,7 +98,7 @@ class _Network:
     @property
     def kind(self) -> object:
         """What it has to have in common with others to be trained beside them."""
-        own = replace(self.change, name="", causes=(), rate=1.0, init=False, decay=False)
+        own = replace(self.change, name="", causes=(), lr_factor=1.0, init=False, decay=False)
         return own, self.activation, self.loss, self.scale
 
     def batch(self, step: int) -> Batch:
@@ -127,7 +127,7 @@ def _may_be_plain(run: TrainingRun, record: Record) -> bool:
         not isinstance(run, TrainingStepRun)
         and design.error is None
         and design.dtype in ("float32", "float64")
-        and not design.by_hand
+        and not design.custom_backward
         and [p.ndim for p in parameters] == [2, 1] * len(record.layers)
         and sum(p.numel() for p in parameters) <= MOST_PARAMETERS
         and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)  # noqa: SLF001  torch has no public list
@@ -145,7 +145,7 @@ def _network_of(
         group = changed.optimizer.param_groups[0]
         is_descent = is_fusible(changed.optimizer)
         is_descent = is_descent and not (group["dampening"] or group["maximize"])
-        is_stable = changed.has_own_loss or STABLE.issuperset(record.design.head)
+        is_stable = changed.has_own_loss or STABLE.issuperset(record.design.output_ops)
         activation = _activation(changed)
         parameters = [p.detach().clone().requires_grad_() for p in run.model.parameters()]
         found = _loss(changed, samples, parameters[-1])

@@ -23,7 +23,7 @@ class Change:
         init: whether all layers' weights are drawn anew, by what follows them; biases 0.
         activation: what the hidden layers' activations become; "" leaves them.
         stable_head: whether the loss is replaced by the stable one of the last layer's own values.
-        rate: factor of the learning rate.
+        lr_factor: factor of the learning rate.
         momentum: the momentum, or first beta; None leaves it.
         decay: whether the rate falls to 0 over the trial.
         inputs: whether each feature is brought to mean 0 and std 1.
@@ -43,7 +43,7 @@ class Change:
     init: bool = False
     activation: str = ""
     stable_head: bool = False
-    rate: float = 1.0
+    lr_factor: float = 1.0
     momentum: float | None = None
     decay: bool = False
     inputs: bool = False
@@ -121,17 +121,17 @@ def changes(finding: Finding, record: Record) -> list[Change]:
         ],
         "exploding-gradient": [
             Change("weights scaled by fan-in", cause, init=True),
-            *(_rate(f, record, cause) for f in RATES_DOWN[:2]),
+            *(_lr(f, record, cause) for f in RATES_DOWN[:2]),
         ],
         "vanishing-gradient": [
             Change("ReLU and He weights", cause, activation="relu", init=True),
             Change("weights scaled by fan-in", cause, init=True),
         ],
         "half-underflow": [Change("float32", cause, float32=True)],
-        "learning-rate-too-high": [_rate(f, record, cause) for f in RATES_DOWN],
+        "learning-rate-too-high": [_lr(f, record, cause) for f in RATES_DOWN],
         "late-divergence": [
-            Change("the rate decaying to 0", cause, decay=True),
-            *(_rate(f, record, cause) for f in RATES_DOWN[:2]),
+            Change("lr decaying to 0", cause, decay=True),
+            *(_lr(f, record, cause) for f in RATES_DOWN[:2]),
         ],
         "oscillation": _calmer(cause, record),
     }
@@ -140,7 +140,7 @@ def changes(finding: Finding, record: Record) -> list[Change]:
 
 def unasked(record: Record) -> list[Change]:
     """Generic remedies, tried on every failing run."""
-    found = [_rate(f, record, ("learning-rate-too-high",)) for f in RATES_DOWN[:2]]
+    found = [_lr(f, record, ("learning-rate-too-high",)) for f in RATES_DOWN[:2]]
     design, targets = record.design, record.targets
     if targets and targets.kind == "classes" and design.loss == "own":
         found.append(
@@ -148,8 +148,8 @@ def unasked(record: Record) -> list[Change]:
         )
     if design.dtype in ("float16", "bfloat16"):
         found.append(Change("float32", ("half-underflow",), float32=True))
-    if record.not_finite is None:
-        found += [_rate(f, record, ("learning-rate-too-low",)) for f in RATES_UP]
+    if record.nonfinite is None:
+        found += [_lr(f, record, ("learning-rate-too-low",)) for f in RATES_UP]
         found.append(Change(f"{LONGER} times as many steps", ("too-few-steps",), longer=LONGER))
     return found
 
@@ -157,12 +157,12 @@ def unasked(record: Record) -> list[Change]:
 def further(record: Record) -> list[Change]:
     """What often helps a run that one change has helped already, though it is no cause's remedy."""
     found = [
-        Change("Adam, rate 0.001", (), adam=True),
+        Change("Adam, lr 0.001", (), adam=True),
         Change("weights scaled by fan-in", (), init=True),
         Change("inputs normalised", (), inputs=True),
         Change("ReLU and He weights", (), activation="relu", init=True),
     ]
-    rates = [Change(f"the rate times {f:g}", (), rate=f) for f in (10.0, 0.1)]
+    rates = [Change(f"lr times {f:g}", (), lr_factor=f) for f in (10.0, 0.1)]
     targets = record.targets
     if targets and targets.kind == "numbers" and max(abs(targets.mean), targets.std) > FAR:
         found.append(Change("targets standardised", (), targets="standardized"))
@@ -179,7 +179,9 @@ def together(parts: list[Change]) -> Change:
             for f in fields(Change)
             if getattr(part, f.name) != getattr(neutral, f.name)
         }
-        combined = replace(combined, **{**set_here, "rate": combined.rate * part.rate})
+        combined = replace(
+            combined, **{**set_here, "lr_factor": combined.lr_factor * part.lr_factor}
+        )
     causes = tuple(dict.fromkeys(cause for part in parts for cause in part.causes))
     return replace(combined, name=_described(combined, parts), causes=causes)
 
@@ -197,16 +199,16 @@ def _described(change: Change, parts: list[Change]) -> str:
         "init": "weights drawn anew",
         "float32": "float32",
         "adam": "Adam",
-        "decay": "the rate decaying to 0",
+        "decay": "lr decaying to 0",
     }
     words = [word for name, word in said.items() if getattr(change, name)]
     if change.activation:
         words.append(change.activation)
     if change.targets:
         words.append(f"targets {change.targets}")
-    if change.rate != 1:
-        rates = [part.name for part in parts if part.rate != 1]
-        words.append(rates[0] if len(rates) == 1 else f"the rate times {change.rate:g}")
+    if change.lr_factor != 1:
+        rates = [part.name for part in parts if part.lr_factor != 1]
+        words.append(rates[0] if len(rates) == 1 else f"lr times {change.lr_factor:g}")
     if change.momentum is not None:
         words.append(f"momentum {change.momentum:g}")
     if change.longer > 1:
@@ -221,8 +223,8 @@ def code_of(change: Change, record: Record) -> str:
         lines.append("target = (target - target.mean(0)) / target.std(0)")
     if change.targets == "from 0":
         lines.append("target = target - target.min()")
-    if change.rate != 1 and not change.adam:
-        lines.append(f"lr = {record.design.rate * change.rate:.3g}")
+    if change.lr_factor != 1 and not change.adam:
+        lines.append(f"lr = {record.design.lr * change.lr_factor:.3g}")
     if change.momentum is not None:
         lines.append(f"momentum = {change.momentum:g}")
     if change.longer > 1:
@@ -262,18 +264,18 @@ def _model_patch(change: Change) -> dict[str, Any]:
 
 def _optimizer_patch(change: Change, record: Record) -> dict[str, Any]:
     if change.adam:
-        rate = 0.001 * change.rate
+        rate = 0.001 * change.lr_factor
         return {"class_path": "torch.optim.Adam", "init_args": {"lr": rate}}
     settings: dict[str, Any] = {}
-    if change.rate != 1:
-        settings["lr"] = record.design.rate * change.rate
+    if change.lr_factor != 1:
+        settings["lr"] = record.design.lr * change.lr_factor
     if change.momentum is not None:
         settings["momentum"] = change.momentum
     return {"init_args": settings} if settings else {}
 
 
-def _rate(factor: float, record: Record, cause: tuple[str, ...]) -> Change:
-    return Change(f"rate {record.design.rate * factor:.3g}", cause, rate=factor)
+def _lr(factor: float, record: Record, cause: tuple[str, ...]) -> Change:
+    return Change(f"lr {record.design.lr * factor:.3g}", cause, lr_factor=factor)
 
 
 def _targets(cause: tuple[str, ...], record: Record, head: str) -> list[Change]:
@@ -302,7 +304,7 @@ def _inputs(cause: tuple[str, ...], record: Record) -> list[Change]:
 
 
 def _calmer(cause: tuple[str, ...], record: Record) -> list[Change]:
-    found = [_rate(f, record, cause) for f in RATES_DOWN[:2]]
+    found = [_lr(f, record, cause) for f in RATES_DOWN[:2]]
     if record.design.momentum > HIGH_MOMENTUM - 0.06:
         found.insert(0, Change("momentum 0.5", cause, momentum=0.5))
         if record.design.momentum > HIGH_MOMENTUM:

@@ -76,7 +76,7 @@ class ModifiedRun:
                 [p for group in self.optimizer.param_groups for p in group["params"]]
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = group["lr"] * change.rate
+            group["lr"] = group["lr"] * change.lr_factor
             if change.momentum is not None:
                 if "betas" in group:
                     group["betas"] = (change.momentum, *group["betas"][1:])

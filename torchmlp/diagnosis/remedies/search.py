@@ -33,7 +33,7 @@ def search(run: TrainingRun, start: Snapshot, record: Record) -> None:
     if record.targets is None or (well and not found):
         return
     tries = _Search(run, start, record)
-    if not record.trials and (record.not_finite or tries.tried(Change(UNTOUCHED, ())) is None):
+    if not record.trials and (record.nonfinite or tries.tried(Change(UNTOUCHED, ())) is None):
         losses = list(record.losses)
         record.trials.append(Trial(UNTOUCHED, [], len(losses), losses, math.nan))
     causes = {f.cause for f in found}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from torchmlp.diagnosis.measure.scoring import is_well
 from torchmlp.diagnosis.record.record import Record, Trial, plain
-from torchmlp.diagnosis.report.schema import NAME as NAME_OF_FORM
+from torchmlp.diagnosis.report.schema import NAME, READ
 from torchmlp.diagnosis.rules.attribution import (
     UNTOUCHED,
     is_improvement,
@@ -18,7 +18,7 @@ from torchmlp.diagnosis.rules.attribution import (
 from torchmlp.diagnosis.rules.causes import Finding
 
 WIDTH = 88  # columns of the text
-NAME = 50
+LONGEST_NAME = 50
 SHOWN = 5  # trials in the text
 WELL_ENOUGH, NO_HARM = 0.7, 0.02
 
@@ -48,8 +48,8 @@ class Report:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"expected a report in JSON, got {error}") from error
-        if not isinstance(values, dict) or values.get("schema") != NAME_OF_FORM:
-            raise ValueError(f"expected a report of schema {NAME_OF_FORM}")
+        if not isinstance(values, dict) or values.get("schema") not in READ:
+            raise ValueError(f"expected a report of schema {' or '.join(READ)}")
         return cls.of(Record.from_json(json.dumps(values.get("record"))))
 
     @classmethod
@@ -100,7 +100,7 @@ class Report:
         """
         first = self.remedy
         values = {
-            "schema": NAME_OF_FORM,
+            "schema": NAME,
             "healthy": self.healthy,
             "verdict": self.verdict,
             "findings": [asdict(finding) for finding in self.findings],
@@ -135,7 +135,7 @@ class Report:
             mark = "helped" if is_improvement(trial, record) else "did not help"
             score = _score(trial.score)
             lines.append(
-                f"  {_cut(trial.name):{min(width, NAME)}}  {_metric(record)} {score}  "
+                f"  {_cut(trial.name):{min(width, LONGEST_NAME)}}  {_metric(record)} {score}  "
                 f"loss {_from_to(trial.losses)}" + ("" if trial is base else f"  {mark}")
             )
         if len(distinct) > len(shown):
@@ -162,7 +162,7 @@ def _told(finding: Finding) -> list[str]:
 
 
 def _broke(record: Record) -> list[str]:
-    return [] if record.not_finite is None else [str(record.not_finite)]
+    return [] if record.nonfinite is None else [str(record.nonfinite)]
 
 
 def _metric(record: Record) -> str:
@@ -180,7 +180,7 @@ def _score(score: float) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _from_to(losses: list[float]) -> str:

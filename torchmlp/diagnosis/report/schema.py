@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding
 
-NAME = "torchmlp.diagnosis/1"
+NAME = "torchmlp.diagnosis/2"
+READ = ("torchmlp.diagnosis/1", NAME)
 _PLAIN = {bool: "boolean", int: "integer", str: "string"}
 # JSON has no numbers for these.
 _NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}

@@ -26,7 +26,7 @@ class Finding:
         layer: from 1, among the layers with weights in the order they are computed; None where it
             is no layer's.
         quantity: what shows it: "x", "target", "z", "a", "loss", "delta", "gradient", "weight",
-            "output", "rate".
+            "output", "lr".
         step: at which it shows, from 0; 0 is before the first update.
         evidence: the numbers, by name.
         explanation: one to three sentences, with the numbers.

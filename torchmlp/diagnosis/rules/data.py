@@ -24,7 +24,7 @@ from torchmlp.diagnosis.rules.causes import Finding
 def input_non_finite(record: Record) -> Iterator[Finding]:
     """Nan or infinity in the inputs or targets."""
     inputs, targets = record.inputs, record.targets
-    broken = record.not_finite
+    broken = record.nonfinite
     if broken and broken.quantity == "weight" and broken.step == 0:
         yield Finding(
             "input-non-finite",
@@ -37,8 +37,8 @@ def input_non_finite(record: Record) -> Iterator[Finding]:
             certain=True,
         )
         return
-    share = inputs.not_finite if inputs else 0.0
-    of_targets = targets.not_finite if targets else 0.0
+    share = inputs.nonfinite if inputs else 0.0
+    of_targets = targets.nonfinite if targets else 0.0
     if broken and broken.quantity in ("x", "target"):
         share = share or float(broken.quantity == "x")
     if not share and not of_targets:
@@ -112,10 +112,10 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
             None,
             "target",
             0,
-            {"lowest": targets.low, "highest": targets.high, "output high": design.high},
+            {"lowest": targets.low, "highest": targets.high, "output high": design.output_max},
             f"The targets run from {targets.low:.3g} to {targets.high:.3g}, the output starts "
-            f"between {design.low:.2g} and {design.high:.2g}: the first gradients are as large as "
-            f"the targets.",
+            f"between {design.output_min:.2g} and {design.output_max:.2g}: the first gradients are "
+            f"as large as the targets.",
             "Train on (target − mean) / std and scale predictions back.",
         )
 
@@ -123,22 +123,22 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
 def labels_constant(record: Record) -> Iterator[Finding]:
     """All targets are the same."""
     targets = record.targets
-    if targets is None or targets.not_finite:
+    if targets is None or targets.nonfinite:
         return
-    by_chance = (targets.commonest or 0.0) ** record.design.batch_size
-    if targets.sorted > max(SORTED, 3 * by_chance) and targets.commonest != 1.0:
+    by_chance = (targets.majority_share or 0.0) ** record.design.batch_size
+    if targets.sorted_share > max(SORTED, 3 * by_chance) and targets.majority_share != 1.0:
         yield Finding(
             "labels-constant",
             None,
             "target",
             0,
-            {"batches of one class": targets.sorted},
-            f"{100 * targets.sorted:.0f} % of the batches hold one class only: the data are "
+            {"batches of one class": targets.sorted_share},
+            f"{100 * targets.sorted_share:.0f} % of the batches hold one class only: the data are "
             f"sorted, and each batch teaches to answer its class to everything.",
             "Shuffle: DataLoader(..., shuffle=True).",
         )
         return
-    if targets.commonest == 1.0 or (targets.kind == "numbers" and targets.std == 0):
+    if targets.majority_share == 1.0 or (targets.kind == "numbers" and targets.std == 0):
         yield Finding(
             "labels-constant",
             None,
@@ -160,7 +160,7 @@ def labels_unrelated(record: Record) -> Iterator[Finding]:
     if targets.kind == "classes":
         chance, held = targets.chance, targets.held_out
         margin = PROBE_SIGMAS * math.sqrt(chance * (1 - chance) / held)
-        probes = [p for p in (targets.centroid, targets.neighbour) if p is not None]
+        probes = [p for p in (targets.nearest_mean, targets.nearest_neighbour) if p is not None]
         # Below chance is a relation too: the nearest neighbour of a parity has the other one.
         if not probes or any(abs(p - chance) > margin for p in probes):
             return
@@ -170,7 +170,7 @@ def labels_unrelated(record: Record) -> Iterator[Finding]:
             f"{said} on the other half; chance is {chance:.2f} ± {margin:.2f}."
         )
     elif targets.kind == "numbers":
-        probes = [p for p in (targets.linear, targets.neighbour) if p is not None]
+        probes = [p for p in (targets.ridge, targets.nearest_neighbour) if p is not None]
         if not probes or max(probes) > PROBE_R2:
             return
         text = (
@@ -197,7 +197,7 @@ def input_not_normalized(record: Record) -> Iterator[Finding]:
     if inputs is None or not record.layers or record.layers[0].has_norm:
         return
     large, small = inputs.rms > INPUT_LARGE, 0 < inputs.rms < INPUT_SMALL
-    uneven = inputs.scales > INPUT_SCALES and inputs.features < 100  # noqa: PLR2004  not pixels
+    uneven = inputs.scale_ratio > INPUT_SCALES and inputs.features < 100  # noqa: PLR2004  not pixels
     if not (large or small or uneven):
         return
     how = (
@@ -209,14 +209,14 @@ def input_not_normalized(record: Record) -> Iterator[Finding]:
         if large
         else "the first layer hardly sees them"
         if small
-        else f"the features' own stds differ by a factor of {inputs.scales:.3g}"
+        else f"the features' own stds differ by a factor of {inputs.scale_ratio:.3g}"
     )
     yield Finding(
         "input-not-normalized",
         1,
         "x",
         0,
-        {"rms": inputs.rms, "mean": inputs.mean, "std": inputs.std, "scales": inputs.scales},
+        {"rms": inputs.rms, "mean": inputs.mean, "std": inputs.std, "scales": inputs.scale_ratio},
         f"The inputs run {how}; initial weights and rates are made for about 1, and {why}.",
         "Subtract each feature's mean and divide by its std (pixels: divide by 255).",
     )
@@ -234,10 +234,10 @@ def class_imbalance(record: Record) -> Iterator[Finding]:
             None,
             "target",
             0,
-            {"entropy": targets.entropy, "ln K": most, "commonest": targets.commonest or 0.0},
-            f"{100 * (targets.commonest or 0):.1f} % of the samples are of one class (entropy of "
-            f"the labels {targets.entropy:.2f} of {most:.2f} nats): always answering it is right "
-            f"that often.",
+            {"entropy": targets.entropy, "ln K": most, "commonest": targets.majority_share or 0.0},
+            f"{100 * (targets.majority_share or 0):.1f} % of the samples are of one class (entropy "
+            f"of the labels {targets.entropy:.2f} of {most:.2f} nats): always answering it is "
+            f"right that often.",
             "Weight the loss by the classes' inverse shares, or draw them equally often; judge by "
             "balanced accuracy.",
         )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from torchmlp.diagnosis.record.record import NotFinite, Record
+from torchmlp.diagnosis.record.record import NonFinite, Record
 from torchmlp.diagnosis.rules.causes import Finding
 from torchmlp.diagnosis.rules.output import CASES, LOSS_NAMES
 
@@ -23,7 +23,7 @@ def softmax_over_one_unit(record: Record) -> Iterator[Finding]:
         len(record.layers) or None,
         "output",
         0,
-        {"units": 1.0, "low": design.low, "high": design.high},
+        {"units": 1.0, "low": design.output_min, "high": design.output_max},
         "The softmax is over a single unit, and is 1 whatever its input: no gradient passes it.",
         "For two classes: one unit and BCEWithLogitsLoss, or two units and CrossEntropyLoss.",
         certain=True,
@@ -42,7 +42,7 @@ def output_loss_mismatch(record: Record) -> Iterator[Finding]:
         len(record.layers) or None,
         "output",
         0,
-        {"low": design.low, "high": design.high, "units": float(design.output_units)},
+        {"low": design.output_min, "high": design.output_max, "units": float(design.output_units)},
         why,
         remedy,
         certain=certain,
@@ -74,9 +74,9 @@ def missing_output_activation(record: Record) -> Iterator[Finding]:
         len(record.layers) or None,
         "output",
         0,
-        {"low": design.low, "high": design.high},
+        {"low": design.output_min, "high": design.output_max},
         f"The loss ({name}) reads {reads}, and gets the last layer's raw outputs, from "
-        f"{design.low:.2g} to {design.high:.2g}.",
+        f"{design.output_min:.2g} to {design.output_max:.2g}.",
         wanted,
         certain=True,
     )
@@ -99,8 +99,8 @@ def missing_nonlinearity(record: Record) -> Iterator[Finding]:
     )
 
 
-def _broken(record: Record) -> NotFinite | None:
-    return record.not_finite
+def _broken(record: Record) -> NonFinite | None:
+    return record.nonfinite
 
 
 def unstable_softmax(record: Record) -> Iterator[Finding]:

@@ -30,19 +30,20 @@ def learning_rate_too_high(record: Record) -> Iterator[Finding]:
     losses = record.losses
     if len(losses) < 2 or losses[0] <= 0:  # noqa: PLR2004
         return
-    broken = record.not_finite
-    rises = [ratio for ratio in record.again if not ratio <= 1]
-    share = len(rises) / len(record.again) if record.again else 0.0
+    broken = record.nonfinite
+    ratios = record.same_batch_loss_ratio
+    rises = [ratio for ratio in ratios if not ratio <= 1]
+    share = len(rises) / len(ratios) if ratios else 0.0
     finite = [loss for loss in losses if math.isfinite(loss)]
     spike = max(finite) / losses[0]
     shot_up = spike > SPIKE or (broken is not None and broken.step > 0)
     if share < RISES and (not shot_up or next(late_divergence(record), None)):
         return
     design = record.design
-    limit = design.largest_rate
+    limit = design.max_stable_lr
     beside = ""
     if limit and "SGD" in design.optimizer:
-        beside = f" The largest stable rate, 2 / λmax, is {limit:.2g}."
+        beside = f" The largest stable learning rate, 2 / λmax, is {limit:.2g}."
     ended = (
         f"the first {broken.value} is at step {broken.step}"
         if broken
@@ -51,18 +52,18 @@ def learning_rate_too_high(record: Record) -> Iterator[Finding]:
     yield Finding(
         "learning-rate-too-high",
         None,
-        "rate",
+        "lr",
         broken.step if broken else losses.index(max(finite)),
         {
-            "rate": design.rate,
+            "lr": design.lr,
             "same batch worse": share,
             "largest / first loss": spike,
-            "largest stable rate": limit or 0.0,
+            "largest stable lr": limit or 0.0,
         },
-        f"With a rate of {design.rate:.3g} ({design.optimizer}) the loss of a batch is higher "
-        f"after its own step in {100 * share:.0f} % of the first {len(record.again)} steps, and "
+        f"With a learning rate of {design.lr:.3g} ({design.optimizer}) the loss of a batch is "
+        f"higher after its own step in {100 * share:.0f} % of the first {len(ratios)} steps, and "
         f"{ended}.{beside}",
-        f"Lower the rate: {_rate(record, 0.1):.2g}, or less.",
+        f"Lower the learning rate: {_rate(record, 0.1):.2g}, or less.",
     )
 
 
@@ -88,16 +89,16 @@ def late_divergence(record: Record) -> Iterator[Finding]:
         None,
         "loss",
         step,
-        {"first": start, "least": least, "last": end, "rate": record.design.rate},
+        {"first": start, "least": least, "last": end, "lr": record.design.lr},
         f"The loss falls from {start:.3g} to {least:.3g} by step {step} and rises again to "
         f"{end:.3g}: the steps that led there are too large to stay there.",
-        "Let the rate decay (OneCycleLR, CosineAnnealingLR), or lower it; less momentum.",
+        "Let the learning rate decay (OneCycleLR, CosineAnnealingLR), or lower it; less momentum.",
     )
 
 
 def oscillation(record: Record) -> Iterator[Finding]:
     """The loss swings up and down by much of its size and stays bounded."""
-    if record.not_finite or len(record.losses) < 20:  # noqa: PLR2004
+    if record.nonfinite or len(record.losses) < 20:  # noqa: PLR2004
         return
     losses = [loss for loss in record.losses if math.isfinite(loss)]
     tail = losses[len(losses) // 4 :]
@@ -118,11 +119,11 @@ def oscillation(record: Record) -> Iterator[Finding]:
         None,
         "loss",
         len(losses) // 4,
-        {"swing": swing, "way lost": back, "momentum": momentum, "rate": record.design.rate},
+        {"swing": swing, "way lost": back, "momentum": momentum, "lr": record.design.lr},
         f"The loss swings between {min(means):.3g} and {max(means):.3g} and gets nowhere: "
-        f"{100 * back:.0f} % of its ups and downs cancel (rate {record.design.rate:.3g}, momentum "
+        f"{100 * back:.0f} % of its ups and downs cancel (lr {record.design.lr:.3g}, momentum "
         f"{momentum:g}).",
-        "Less momentum (0.9), or a smaller rate; larger batches if they are tiny.",
+        "Less momentum (0.9), or a smaller learning rate; larger batches if they are tiny.",
     )
 
 
@@ -134,7 +135,7 @@ def _windows(values: Sequence[float]) -> list[float]:
 
 
 def _rate(record: Record, factor: float) -> float:
-    return record.design.rate * factor
+    return record.design.lr * factor
 
 
 RULES = (

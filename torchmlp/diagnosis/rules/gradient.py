@@ -36,7 +36,8 @@ def wrong_gradient(record: Record) -> Iterator[Finding]:
         layer
         for layer in record.layers
         if layer.gradient_error is not None and layer.gradient_error > GRADIENT_ERROR
-        if record.design.by_hand or (layer.is_trained and layer.gradient_spread is None)
+        if record.design.custom_backward
+        or (layer.is_trained and layer.unit_gradient_spread is None)
     ]
     if not wrong:
         return

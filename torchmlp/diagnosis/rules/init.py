@@ -30,8 +30,8 @@ def first_samples(record: Record) -> list[LayerSample]:
 def symmetric_init(record: Record) -> Iterator[Finding]:
     """All units of a hidden layer are equal, and stay so."""
     for layer in record.layers[:-1]:
-        units_equal = layer.fan_out > 1 and layer.spread < SAME_UNITS
-        stay = layer.gradient_spread is None or layer.gradient_spread < SAME_UNITS
+        units_equal = layer.fan_out > 1 and layer.unit_spread < SAME_UNITS
+        stay = layer.unit_gradient_spread is None or layer.unit_gradient_spread < SAME_UNITS
         if not units_equal or not stay:
             continue
         what = "0" if layer.weight_std == 0 == layer.weight_mean else f"{layer.weight_mean:.3g}"
@@ -40,7 +40,7 @@ def symmetric_init(record: Record) -> Iterator[Finding]:
             layer.index,
             "weight",
             0,
-            {"spread": layer.spread, "units": float(layer.fan_out)},
+            {"spread": layer.unit_spread, "units": float(layer.fan_out)},
             f"All {layer.fan_out} units of layer {layer.index} ({layer.name}) start with the same "
             f"weights ({what}) and get the same gradient: they stay one unit.",
             "Draw the weights at random (He for ReLU, Xavier for sigmoid and tanh); zeros are for "
@@ -103,7 +103,7 @@ def init_too_small(record: Record) -> Iterator[Finding]:
     small = [
         (layer, sample)
         for layer, sample in _layers(record)
-        if layer.gain < GAIN_SMALL and not layer.has_norm and layer.spread > SAME_UNITS
+        if layer.gain < GAIN_SMALL and not layer.has_norm and layer.unit_spread > SAME_UNITS
     ]
     # A small last layer is good practice.
     hidden = [pair for pair in small if pair[0].index < len(record.layers)]
@@ -111,7 +111,7 @@ def init_too_small(record: Record) -> Iterator[Finding]:
         return
     layer, _ = hidden[0]
     samples = first_samples(record)
-    last = samples[-2].between if len(samples) > 1 else None
+    last = samples[-2].between_sample_variance if len(samples) > 1 else None
     yield Finding(
         "init-too-small",
         layer.index,
@@ -131,14 +131,14 @@ def saturation(record: Record) -> Iterator[Finding]:
     for sample in record.samples:
         for layer, at in zip(record.layers[:-1], sample.layers, strict=False):
             squashes = layer.activation in SQUASHING or layer.activation == "own"
-            if squashes and at.blocked is not None and at.blocked > SATURATED:
+            if squashes and at.saturated is not None and at.saturated > SATURATED:
                 yield Finding(
                     "saturation",
                     layer.index,
                     "z",
                     sample.step,
-                    {"saturated": at.blocked, **_seen(at)},
-                    f"{100 * at.blocked:.0f} % of the {layer.activation} units of layer "
+                    {"saturated": at.saturated, **_seen(at)},
+                    f"{100 * at.saturated:.0f} % of the {layer.activation} units of layer "
                     f"{layer.index} ({layer.name}) are saturated at step {sample.step}: z is "
                     f"{at.z_mean or 0:.3g} ± {at.z_std or 0:.3g}, and their slope is below a "
                     f"hundredth of its largest.",
@@ -203,7 +203,7 @@ def vanishing_gradient(record: Record) -> Iterator[Finding]:
         return
     ratio = delta_ratio(record)
     samples = first_samples(record)
-    last = samples[-2].between if len(samples) > 1 else None
+    last = samples[-2].between_sample_variance if len(samples) > 1 else None
     fades = ratio is not None and ratio < VANISHING
     same = last is not None and last < NO_SPREAD
     if not fades and not same:
@@ -268,7 +268,7 @@ def _seen(sample: LayerSample) -> dict[str, float]:
     named = {
         "z mean": sample.z_mean,
         "z std": sample.z_std,
-        "saturated": sample.blocked,
+        "saturated": sample.saturated,
         "delta rms": sample.delta_rms,
     }
     return {name: value for name, value in named.items() if value is not None}
@@ -282,8 +282,8 @@ def _consequence(layer: Layer, sample: LayerSample) -> str:
     if sample.z_mean is None:
         return "z is far from 0"
     text = f"z is {sample.z_mean:.3g} ± {sample.z_std or 0:.3g} on average"
-    if sample.blocked and layer.activation in SQUASHING:
-        text += f", {100 * sample.blocked:.0f} % of the units are saturated"
+    if sample.saturated and layer.activation in SQUASHING:
+        text += f", {100 * sample.saturated:.0f} % of the units are saturated"
     return text
 
 

@@ -119,7 +119,7 @@ def sums_to_one(record: Record) -> Said:
 def fitted_classes(record: Record) -> Said:
     """Classes by a loss for numbers: it can work, and is named where the run fails."""
     design, targets = record.design, record.targets
-    if targets is None or targets.kind != "classes" or record.not_finite:
+    if targets is None or targets.kind != "classes" or record.nonfinite:
         return None
     if design.loss in FITTING and design.output != "tanh":
         why = f"Classes are fitted with {LOSS_NAMES.get(design.loss, design.loss)}" + (

@@ -21,7 +21,7 @@ def too_few_steps(record: Record) -> Iterator[Finding]:
 
 def _of_trials(record: Record, cause: str) -> Iterator[Finding]:
     tried = [t for t in record.trials if cause in t.causes and math.isfinite(t.score)]
-    if not tried or record.score is None or record.not_finite:
+    if not tried or record.score is None or record.nonfinite:
         return
     best = max(tried, key=lambda trial: trial.score)
     if next(saturation(record), None) or next(dead_units(record), None):
@@ -34,17 +34,17 @@ def _of_trials(record: Record, cause: str) -> Iterator[Finding]:
     yield Finding(
         cause,
         None,
-        "rate" if cause == "learning-rate-too-low" else "loss",
+        "lr" if cause == "learning-rate-too-low" else "loss",
         len(losses) - 1,
         {
-            "rate": record.design.rate,
+            "lr": record.design.lr,
             "steps": float(len(losses)),
             "fall of the loss": fall,
             "score": record.score,
             "score of the trial": best.score,
         },
         _why_slow(record, best, cause, fall),
-        _longer(best) if cause == "too-few-steps" else f"Raise the rate: {best.name}.",
+        _longer(best) if cause == "too-few-steps" else f"Raise the learning rate: {best.name}.",
     )
 
 
@@ -52,8 +52,8 @@ def _why_slow(record: Record, best: Trial, cause: str, fall: float) -> str:
     scores = f"{record.score:.2f}, and {best.name} {best.score:.2f}"
     if cause == "learning-rate-too-low":
         return (
-            f"In {len(record.losses)} steps of rate {record.design.rate:.3g} the loss has fallen "
-            f"by {100 * fall:.0f} %; the run scores {scores}."
+            f"In {len(record.losses)} steps of learning rate {record.design.lr:.3g} the loss has "
+            f"fallen by {100 * fall:.0f} %; the run scores {scores}."
         )
     return (
         f"The run ends after {len(record.losses)} steps while it is still learning: it scores "

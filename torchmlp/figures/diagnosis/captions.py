@@ -11,10 +11,10 @@ from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.figures.diagnosis.gradient_flow import flow_figure, gradient_flow
 from torchmlp.figures.diagnosis.histograms import has_histogram, share_in_range, z_figure
 from torchmlp.figures.diagnosis.layer_rows import (
-    between_figure,
-    blocked_figure,
     layer_label,
     over_steps,
+    saturated_figure,
+    variation_figure,
     z_std_figure,
 )
 from torchmlp.figures.diagnosis.loss import POINTS, Series, loss_figure, loss_series
@@ -62,8 +62,13 @@ def illustrations(record: Record, remedies: Sequence[Trial] | None = None) -> li
         ("flow", "Gradient by layer", flow_figure, _flow_words),
         ("z", "Pre-activation at the start", z_figure, _z_words),
         ("z-std", "Spread of the pre-activation", z_std_figure, _z_std_words),
-        ("blocked", "Saturated units", blocked_figure, _blocked_words),
-        ("between", "Variation between samples", between_figure, _between_words),
+        ("saturated", "Saturated units", saturated_figure, _saturated_words),
+        (
+            "between_sample_variance",
+            "Variation between samples",
+            variation_figure,
+            _variation_words,
+        ),
     )
     found = []
     for name, title, draw, tell in plans:
@@ -162,30 +167,32 @@ def _z_words(record: Record) -> tuple[str, str]:
     return caption, f"Histograms. {'; '.join(rows)}."
 
 
-def _blocked_words(record: Record) -> tuple[str, str]:
+def _saturated_words(record: Record) -> tuple[str, str]:
     caption = (
         "Share of the units whose slope is below a hundredth of φ's largest: they pass "
         "practically no gradient."
     )
-    values = over_steps(record, "blocked")
+    values = over_steps(record, "saturated")
     most = [k + 1 for k, row in enumerate(values) if (_first(row) or 0.0) > HALF]
     last = [k + 1 for k, row in enumerate(values) if (_last(row) or 0.0) > HALF]
     if most or last:
         caption += f" Over half at the start: {_some(most)}; at the end: {_some(last)}."
     else:
         caption += " Nowhere over half at the start or the end."
-    return caption, _rows(record, "blocked")
+    return caption, _rows(record, "saturated")
 
 
-def _between_words(record: Record) -> tuple[str, str]:
-    values = [v for row in over_steps(record, "between") if (v := _last(row)) is not None]
+def _variation_words(record: Record) -> tuple[str, str]:
+    values = [
+        v for row in over_steps(record, "between_sample_variance") if (v := _last(row)) is not None
+    ]
     caption = (
         "Share of the activation's mean square that differs from sample to sample; 0: the layer "
         "answers the same to every input."
     )
     if values:
         caption += f" At the end it is between {short(min(values))} and {short(max(values))}."
-    return caption, _rows(record, "between")
+    return caption, _rows(record, "between_sample_variance")
 
 
 def _z_std_words(record: Record) -> tuple[str, str]:

@@ -19,14 +19,18 @@ TOP = 30.0  # of the first row
 LABEL, FIRST, STRIP, LAST = 0.0, 156.0, (166.0, 350.0), 360.0  # the columns
 
 
-def blocked_figure(record: Record) -> Figure | None:
+def saturated_figure(record: Record) -> Figure | None:
     """Share of blocked elements over the sampled steps, a row for each layer."""
-    return _over_steps(record, "blocked", Scale(0.0, 1.0, is_log=False))
+    return _over_steps(record, "saturated", Scale(0.0, 1.0, is_log=False))
 
 
-def between_figure(record: Record) -> Figure | None:
+def variation_figure(record: Record) -> Figure | None:
     """Share of the activation's mean square that tells samples apart, a row for each layer."""
-    return _over_steps(record, "between", Scale.from_zero(_all(record, "between"), 1.0))
+    return _over_steps(
+        record,
+        "between_sample_variance",
+        Scale.from_zero(_all(record, "between_sample_variance"), 1.0),
+    )
 
 
 def z_std_figure(record: Record) -> Figure | None:

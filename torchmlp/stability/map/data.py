@@ -54,7 +54,7 @@ class MapData:
         size = min(len(inputs), 500)
         few = gathered(list(islice(Batches(inputs, labels, size, shuffle=True), 4)))
         found = measure_targets(*few, units=0, loss="cross_entropy")
-        probes = [p for p in (found.centroid, found.neighbour) if p is not None]
+        probes = [p for p in (found.nearest_mean, found.nearest_neighbour) if p is not None]
         chance = float(found.chance)
         return cls(
             inputs, labels, held_inputs, held_labels, chance, max([chance, *map(float, probes)])
