@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _len_torch_function_stack
-from torch._C._functorch import TransformType, get_interpreter_stack
-from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torch.overrides import has_torch_function
 
+from torchmlp._compat.torch_internals import (
+    forward_mode_is_on,
+    function_modes,
+    functorch_is_active,
+    is_functionalized,
+    is_tracing,
+    no_dispatch,
+)
 from torchmlp.kernels.activations import activate
 from torchmlp.kernels.dense import averaging_scale, dense_forward
 
@@ -28,23 +33,14 @@ def is_composed(*tensors: Any) -> bool:
     - Tensors of other types than torch's own (DTensor, subclasses, what a tracer hands over) know
       torch's operators and no Function.
     - An exported or traced program has to run where this package is not.
+    - A torch whose private names have changed cannot be asked.
     - torch.func.functionalize has no rule for a Function, nor has Dynamo under torch.func.
     """
-    if forward_ad._current_level >= 0 or not _are_plain(tensors):  # noqa: SLF001  nothing public asks
+    if no_dispatch or forward_mode_is_on() or not _are_plain(tensors):
         return True
     if torch.compiler.is_compiling():
-        return torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active()  # noqa: SLF001
-    return _is_traced() or _is_functionalized()
-
-
-def _is_traced() -> bool:
-    return bool(torch._C._is_tracing())  # noqa: SLF001  torch.jit.is_tracing, less its overhead
-
-
-def _is_functionalized() -> bool:
-    return torch._C._are_functorch_transforms_active() and any(  # noqa: SLF001  what Function asks
-        interpreter.key() == TransformType.Functionalize for interpreter in get_interpreter_stack()
-    )
+        return torch.compiler.is_exporting() or functorch_is_active()
+    return is_tracing() or is_functionalized()
 
 
 def is_foreign(x: Any, *tensors: Any) -> bool:
@@ -75,7 +71,7 @@ def _are_plain(tensors: Iterable[Any]) -> bool:
 
 def is_watched() -> bool:
     """Whether a TorchFunctionMode wants to see every function of torch, and so this one."""
-    return not torch.compiler.is_compiling() and _len_torch_function_stack() > 0
+    return not (torch.compiler.is_compiling() or no_dispatch) and function_modes() > 0
 
 
 def composed_dense(

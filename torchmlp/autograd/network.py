@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import handle_torch_function
 
+from torchmlp._compat.torch_internals import functorch_is_active, version_of
 from torchmlp.autograd.composed import is_composed, is_foreign, is_watched
 from torchmlp.autograd.dense import (
     DenseFunction,
@@ -164,7 +165,7 @@ class NetworkFunction(Function):
 
 def _versions(tensors: Sequence[Tensor | None]) -> list[int]:
     # Inference tensors keep no count, and cannot be changed while anybody differentiates.
-    return [0 if t is None or t.is_inference() else t._version for t in tensors]  # noqa: SLF001
+    return [0 if t is None or t.is_inference() else version_of(t) for t in tensors]
 
 
 def _chain(
@@ -204,7 +205,7 @@ def _needs_chain(x: Tensor, target: Tensor, parameters: Sequence[Tensor | None])
     weights = parameters[::2]
     return (
         torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()  # noqa: SLF001  what Function.apply asks
+        or functorch_is_active()  # what Function.apply asks
         or is_composed(x, target, *parameters)
         or not all(weight is not None and weight.requires_grad for weight in weights)
     )

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import (
+    SubprocessLauncher,
+    no_launcher,
+    set_threads,
+    start_other_processes,
+)
 from torchmlp._runtime.interruption import BREAKING_OFF_S, Interruption
 from torchmlp.cli.exit_codes import FAILED
-
-from lightning_fabric.utilities.distributed import (  # isort: skip  after torchvision's repair
-    _set_num_threads_if_needed as set_num_threads_if_needed,
-)
-from pytorch_lightning.strategies.launchers.subprocess_script import (  # isort: skip
-    _SubprocessScriptLauncher as SubprocessLauncher,
-)
 
 SEEN_S = 2.0  # until the system tells of a process that has died
 # What torch's backends call it; gloo's errors are plain RuntimeErrors.
@@ -29,7 +28,7 @@ class LostProcessError(RuntimeError):
     """Another process of the run has died; empty where that one's end is told elsewhere."""
 
 
-class Launcher(SubprocessLauncher):
+class Launcher(SubprocessLauncher):  # type: ignore[misc]
     """Lightning's, without its observer: that one kills this process where another has ended."""
 
     def launch(
@@ -39,8 +38,8 @@ class Launcher(SubprocessLauncher):
         del trainer
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()
-        set_num_threads_if_needed(num_processes=self.num_processes)
+            start_other_processes(self)
+        set_threads(self.num_processes)
         return function(*args, **kw)
 
 
@@ -57,7 +56,7 @@ class Processes:
         self.rank = int(os.environ.get("LOCAL_RANK", "0"))
         self.interruption = interruption
         self.launcher: Any = trainer.strategy.launcher
-        if not isinstance(self.launcher, SubprocessLauncher):
+        if no_launcher() or not isinstance(self.launcher, SubprocessLauncher):
             return
         self.launcher.__class__ = Launcher
         interruption.before_leaving = self.end

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchmlp._compat.torch_internals import mark_stepped
 from torchmlp.autograd.dense import check_dense
 from torchmlp.engine.state.addresses import (
     borrow_batch,
@@ -164,7 +165,7 @@ class Engine:
                 return loss
             if descents.is_fused:
                 descents.keep()
-                self.optimizer._opt_called = True  # type: ignore[attr-defined]
+                mark_stepped(self.optimizer)
             else:
                 self.optimizer.step()
             return loss

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchmlp._compat.torch_internals import run_backward
 from torchmlp.gradcheck.finite_differences import Measurement, measure
 from torchmlp.gradcheck.float64 import WIDE, InFloat64
 from torchmlp.gradcheck.inputs import Gradients, as_float, by_name, wrong_shape
@@ -303,8 +304,9 @@ def _derivatives(loss: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor | None
     A hand-written autograd.Function keeps its arguments as they come, and multiplies them with
     gradients in its backward: there too float32 has to be widened.
     """
-    run: Any = torch.autograd.Variable._execution_engine.run_backward  # noqa: SLF001  what grad calls
-    found: tuple[Tensor | None, ...] = run(
+    if run_backward is None:
+        return torch.autograd.grad(loss, tensors, allow_unused=True)
+    found: tuple[Tensor | None, ...] = run_backward(
         (loss,), (torch.ones_like(loss),), False, False, tuple(tensors),
         allow_unreachable=True, accumulate_grad=False,
     )  # fmt: skip

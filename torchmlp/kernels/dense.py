@@ -1,15 +1,13 @@
 """The dense layer a = φ(x Wᵀ + b) and its three gradients, one function for each equation."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Inexact
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import unsafe_view
 from torchmlp.kernels.activations import activate
-
-_unsafe_view: Callable[..., Tensor] = torch.ops.aten._unsafe_view.default  # noqa: SLF001
 
 
 def dense_forward(
@@ -36,7 +34,7 @@ def dense_forward(
     x_NI = flat(x)
     z_NO = x_NI @ weight.t() if bias is None else torch.addmm(bias, x_NI, weight.t())
     # No view of z_NO: the caller may write into the output, as into torch.nn.functional.linear's.
-    z = z_NO if z_NO.ndim == x.ndim else _unsafe_view(z_NO, (*x.shape[:-1], weight.shape[0]))
+    z = z_NO if z_NO.ndim == x.ndim else unsafe_view(z_NO, (*x.shape[:-1], weight.shape[0]))
     return activate(z, activation), z
 
 

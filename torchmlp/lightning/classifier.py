@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import logged_result
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.data import scale_pixels
 from torchmlp.data.labels import encode_targets
@@ -128,7 +129,8 @@ class Classifier(pl.LightningModule):
     def on_train_end(self) -> None:
         """Say how it was trained, and give the buffers back."""
         if self._fused and self._ahead:
-            self.trained_by = f"the engine: {self._fused.engine.how}"
+            slower = f"; one batch at a time, for {self._ahead.reason}" * bool(self._ahead.reason)
+            self.trained_by = f"the engine: {self._fused.engine.how}{slower}"
             self._ahead.stop()
         self._fused = self._ahead = None
 
@@ -242,8 +244,7 @@ class Classifier(pl.LightningModule):
         )  # fmt: skip
         # Lightning would add up means of as many batches as the clock has put into each group, all
         # of them rounded.
-        results: Any = self._trainer and self._trainer._results
-        if results and (logged := results.get(f"training_step.{name}")):
+        if logged := logged_result(self, f"training_step.{name}"):
             logged.value, logged.cumulated_batch_size = total, torch.tensor(count).to(total.device)
 
     def _log_evaluation(self, stage: str, batch: Batch) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import detects_anomalies
+from torchmlp._compat.torch_internals import module_hooks
 from torchmlp.engine import unsupported_reason
 from torchmlp.lightning.fast_loop import overrides
 
@@ -33,7 +35,7 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
     yield from _reasons_of_trainer(trainer)
     if len(list(module.parameters())) != len(list(module.mlp.parameters())):
         yield "the module has parameters beside its network's"
-    if module._forward_hooks or module._forward_pre_hooks:
+    if any(module_hooks(module)[:2]):
         yield "the module has hooks, which only its own forward calls"
     yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
     for callback in trainer.callbacks:
@@ -53,7 +55,7 @@ def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
         yield f"accumulate_grad_batches={trainer.accumulate_grad_batches} adds gradients up"
     if trainer.gradient_clip_val:
         yield f"gradient_clip_val={trainer.gradient_clip_val} reads the gradients"
-    if trainer._detect_anomaly:
+    if detects_anomalies(trainer):
         yield "detect_anomaly looks at autograd"
     if len(trainer.optimizers) != 1:
         yield f"{len(trainer.optimizers)} optimizers"

@@ -16,6 +16,15 @@ from typing import Any
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import (
+    add_batches_that_stepped,
+    batches_that_stepped,
+    before_batch_transfer,
+    goes_by_the_clock,
+    no_fast_loop,
+    owner_of_data_hook,
+    steps_between_saves,
+)
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import TerminateOnNonFinite
 
 from pytorch_lightning.utilities.exceptions import SIGTERMException  # isort: skip  after pl
@@ -44,21 +53,27 @@ class FastEpochLoop:
     Args:
         trainer: about to train, on one device.
         step: trains on one batch, without autograd, and returns the loss.
+
+    Attributes:
+        reason: what in Lightning keeps batches from being taken ahead, all of them then being
+            Lightning's; "" where nothing does.
     """
 
     def __init__(self, trainer: Any, step: Callable[[Any], Tensor]) -> None:
         self.trainer, self.step = trainer, step
+        self.loop: Any = trainer.fit_loop.epoch_loop
+        self.watch = _ForwardExceptions()
+        trainer.callbacks.append(self.watch)
+        self.reason = no_fast_loop(trainer)
+        if self.reason or _is_watched(trainer):
+            return
         self.finite = [c for c in _callbacks(trainer) if isinstance(c, TerminateOnNonFinite)]
         shown = getattr(trainer.progress_bar_callback, "refresh_rate", 1)
         if shown == 1:
             shown = 0  # a bar that shows every batch can wait
         self.every = [n for n in (trainer.log_every_n_steps, shown, *_checkpoints(trainer)) if n]
-        self.loop: Any = trainer.fit_loop.epoch_loop
         self.transfers = _transfers(trainer)
-        self.watch = _ForwardExceptions()
-        trainer.callbacks.append(self.watch)
-        if not _is_watched(trainer):
-            self.loop.advance = self._advance
+        self.loop.advance = self._advance
 
     def stop(self) -> None:
         """Give the loop back."""
@@ -81,7 +96,7 @@ class FastEpochLoop:
     def _next_batch_is_unobserved(self) -> bool:
         """Whether nothing happens after the next batch."""
         loop, trainer = self.loop, self.trainer
-        batch, step = loop.batch_progress.current.ready + 1, loop._batches_that_stepped + 1
+        batch, step = loop.batch_progress.current.ready + 1, batches_that_stepped(loop) + 1
         iteration = batch
         if trainer.check_val_every_n_epoch is None:
             iteration = loop.batch_progress.total.ready + 1
@@ -118,19 +133,19 @@ class FastEpochLoop:
         for callback in self.finite:
             callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
         progress.increment_completed()
-        loop._batches_that_stepped += 1
+        add_batches_that_stepped(loop, 1)
 
 
 def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:
     """The way of a batch to the device: of Lightning's hooks, on a CPU, those that do anything."""
     if trainer.strategy.root_device.type != "cpu":
         return [
-            partial(trainer.lightning_module._on_before_batch_transfer, dataloader_idx=0),
+            partial(before_batch_transfer(trainer.lightning_module), dataloader_idx=0),
             partial(trainer.strategy.batch_to_device, dataloader_idx=0),
         ]
     hooks: list[Callable[[Any], Any]] = []
     for name in ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"):
-        owner = trainer._data_connector._datahook_selector.get_instance(name)
+        owner = owner_of_data_hook(trainer, name)
         if overrides(owner, pl.core.hooks.DataHooks, name):
             device = {"device": trainer.strategy.root_device} if "to_device" in name else {}
             hooks.append(partial(getattr(owner, name), dataloader_idx=0, **device))
@@ -152,7 +167,7 @@ def _callbacks(trainer: Any) -> list[pl.Callback]:
 def _checkpoints(trainer: Any) -> list[int]:
     """After how many steps each checkpoint callback saves; 0 for one that counts no steps."""
     return [
-        callback._every_n_train_steps
+        steps_between_saves(callback)
         for callback in trainer.checkpoint_callbacks
         if isinstance(callback, pl.callbacks.ModelCheckpoint)
     ]
@@ -175,12 +190,8 @@ def _is_watched(trainer: Any) -> bool:
     overridden = any(
         overrides(watcher, base, name) for watcher, base in watchers for name in WATCHES_A_BATCH
     )
-    by_the_clock = trainer._val_check_time_interval is not None or any(
-        getattr(callback, "_train_time_interval", None) is not None
-        for callback in trainer.checkpoint_callbacks
-    )
     profiled = type(trainer.profiler) is not pl.profilers.PassThroughProfiler
-    return overridden or by_the_clock or profiled
+    return overridden or goes_by_the_clock(trainer) or profiled
 
 
 def overrides(watcher: Any, base: type, name: str) -> bool:

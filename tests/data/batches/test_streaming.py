@@ -505,7 +505,7 @@ def test_a_flipped_bit_is_an_error_of_ours_or_none(tmp_path: Path, kind: str) ->
     assert passed < len(content)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
 def test_too_long_a_file_is_an_error(tmp_path: Path, compressed: bool) -> None:
     """Bytes that the header does not tell of are not passed over."""
     images, labels = write_idx(tmp_path, "a", slice(None), compressed=False)

@@ -238,7 +238,7 @@ def test_the_tables_are_those_of_the_source() -> None:
     assert set(native.ACTIVATIONS) <= set(ACTIVATIONS)
     assert set(native.LOSSES) <= set(LOSSES)
     structs = {
-        "SGDUpdate": [field[0] for field in native._Descent._fields_],
+        "SGDUpdate": [field[0] for field in native._SGDUpdate._fields_],
         "Update": [field[0] for field in native._Update._fields_],
         "Layer": [field[0] for field in native._Layer._fields_],
         "Step": [field[0] for field in native.Step._fields_],

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import gradient_hooks
 from torchmlp.autograd.loss import mean_loss
 from torchmlp.autograd.network import network_loss
 from torchmlp.data.transforms import scale_pixels
@@ -130,7 +131,7 @@ def _may_be_plain(run: TrainingRun, record: Record) -> bool:
         and not design.custom_backward
         and [p.ndim for p in parameters] == [2, 1] * len(record.layers)
         and sum(p.numel() for p in parameters) <= MOST_PARAMETERS
-        and not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)  # noqa: SLF001  torch has no public list
+        and not any(hook for p in parameters for hook in gradient_hooks(p))
         and not run.optimizer.state
         and [set(group["params"]) for group in run.optimizer.param_groups] == [{*parameters}]
     )

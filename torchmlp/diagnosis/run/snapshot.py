@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchmlp._compat.torch_internals import buffers_of
 from torchmlp._runtime.random_state import random_state, set_random_state
 from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.kernels.threads import multiplications_of_step, threads_for
@@ -31,7 +32,7 @@ class Snapshot:
             None if t.grad is None else (t.grad, t.grad.data, t.grad.detach().clone())
             for t in tensors
         ]
-        self.buffers = [dict(module._buffers) for module in model.modules()]  # noqa: SLF001
+        self.buffers = [dict(buffers_of(module)) for module in model.modules()]
         self.modes = [(module, module.training) for module in model.modules()]
         self.groups = [
             {key: value for key, value in group.items() if key != "params"}
@@ -64,7 +65,7 @@ class Snapshot:
                     grad.data = grad_data
                     tensor.grad = grad.copy_(grad_value)
         for module, buffers in zip(self.model.modules(), self.buffers, strict=True):
-            module._buffers.update(buffers)  # noqa: SLF001  a module that replaced its buffer
+            buffers_of(module).update(buffers)  # a module that replaced its buffer
         for module, training in self.modes:
             module.training = training
         for group, settings in zip(self.optimizer.param_groups, self.groups, strict=True):

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.autograd.function import _SingleLevelFunction
 
+from torchmlp._compat.torch_internals import backward_hooks, forward_class, takes_context
 from torchmlp.diagnosis.trace.trace import Trace
 
 OWN = ("torchmlp.autograd.", "torchmlp.nn.")  # tested here against differences
@@ -21,7 +21,7 @@ def functions_of(loss: Tensor) -> list[type]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        owner = getattr(node, "_forward_cls", None)
+        owner = forward_class(node)
         if owner is not None and not owner.__module__.startswith(OWN):
             found[owner] = None
         todo += [following for following, _ in node.next_functions]
@@ -34,7 +34,7 @@ def by_hand(loss: Tensor, trace: Trace, model: nn.Module) -> list[str]:
     if detached(trace):
         names.append("detach")
     modules = model.modules()
-    if trace.has_hooks or any(m._backward_hooks or m._backward_pre_hooks for m in modules):  # noqa: SLF001  torch has no public list
+    if trace.has_hooks or any(backward_hooks(module) for module in modules):
         names.append("hook")
     return names
 
@@ -77,9 +77,9 @@ class _Context:
 
 
 def _plain(owner: Any) -> Callable[..., Any]:
-    takes_context = owner.setup_context is _SingleLevelFunction.setup_context
+    with_context = takes_context(owner)
 
     def apply(*args: Any) -> Any:
-        return owner.forward(_Context(), *args) if takes_context else owner.forward(*args)
+        return owner.forward(_Context(), *args) if with_context else owner.forward(*args)
 
     return apply

@@ -11,6 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import (
+    has_no_memory,
+    is_of_a_transform,
+    is_zero_tensor,
+    overlaps_itself,
+)
+
 _ALIGNMENT = 64  # bytes, as torch's own allocator gives
 
 
@@ -31,15 +38,15 @@ def check_tensors(x: object, target: object, where: str) -> None:
 
 def unsupported_memory(tensor: Tensor) -> str:
     """What keeps the elements of a dense tensor from lying each at a place of its own; or ""."""
-    if tensor._is_zerotensor() or torch._is_functional_tensor(tensor):
+    if has_no_memory(tensor):
         return "has no memory"
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if is_of_a_transform(tensor):
         return "belongs to a transform of torch.func"
     if tensor.device.type == "meta" or not tensor.numel():
         return ""
     if end_of(tensor) > tensor.untyped_storage().nbytes():
         return "lies in a storage that was freed or made smaller"
-    if torch._debug_has_internal_overlap(tensor) == 1:
+    if overlaps_itself(tensor):
         return "has elements that share a place (expand); make it .contiguous()"
     return ""
 
@@ -71,7 +78,7 @@ def _borrow(tensor: Tensor, name: str, where: str, written: set[int]) -> Tensor:
         room = 0
     if room >= tensor.numel() * tensor.itemsize:
         return tensor
-    if tensor._is_zerotensor():
+    if is_zero_tensor(tensor):
         return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
     raise ValueError(
         f"{where}: expected {name} with its elements in memory, and it "

@@ -11,10 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
-from torch.nn.modules import module as hooks_of_all_modules
 from torch.optim import SGD, Optimizer
-from torch.optim import optimizer as hooks_of_all
 
+from torchmlp._compat.torch_internals import (
+    GRADIENT_HOOKS,
+    MODULE_HOOKS,
+    gradient_hooks,
+    hooks_of_all_modules,
+    module_dicts,
+    module_hooks,
+    no_engine,
+    optimizer_hooks,
+)
 from torchmlp.engine.state.addresses import unsupported_memory
 from torchmlp.engine.state.changes import MISSING, Expectation, Kind
 from torchmlp.kernels.losses import LOSSES
@@ -23,14 +31,6 @@ from torchmlp.nn.dense import Dense
 from torchmlp.nn.mlp import MLP
 
 _FORWARD = (MLP.forward, Dense.forward)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
-_HOOKS_OF_ALL = (
-    hooks_of_all_modules._global_forward_hooks,
-    hooks_of_all_modules._global_forward_pre_hooks,
-    hooks_of_all_modules._global_backward_hooks,
-    hooks_of_all_modules._global_backward_pre_hooks,
-)
 
 
 def structure(model: MLP, optimizer: Optimizer) -> list[Expectation]:
@@ -39,17 +39,18 @@ def structure(model: MLP, optimizer: Optimizer) -> list[Expectation]:
     What lies in memory and the optimizer's numbers are no part of it.
     """
     layers = model.layers
+    children, _ = module_dicts(layers)
     found = [
-        Expectation(Kind.ITEM, model._modules, "layers", layers),
-        Expectation(Kind.LENGTH, layers._modules, number=len(layers)),
-        *_of_dicts(*_HOOKS_OF_ALL),
+        Expectation(Kind.ITEM, module_dicts(model)[0], "layers", layers),
+        Expectation(Kind.LENGTH, children, number=len(layers)),
+        *_of_dicts(*hooks_of_all_modules),
         *_of_module(model),
     ]
-    for name, layer in layers._modules.items():
+    for name, layer in children.items():
         assert layer is not None
-        own, parameters = vars(layer), layer._parameters
+        own, (_, parameters) = vars(layer), module_dicts(layer)
         found += [
-            Expectation(Kind.ITEM, layers._modules, name, layer),
+            Expectation(Kind.ITEM, children, name, layer),
             Expectation(Kind.ITEM, own, "activation", own["activation"]),
             Expectation(Kind.ITEM, own, "_parameters", parameters),
             *_of_module(layer),
@@ -65,7 +66,7 @@ def _of_module(module: nn.Module) -> Iterator[Expectation]:
     own = vars(module)
     yield Expectation(Kind.ATTRIBUTE, module, "__class__", type(module))  # parametrizations set it
     yield Expectation(Kind.ITEM, own, "forward", own.get("forward", MISSING))
-    for name in _HOOKS:
+    for name in MODULE_HOOKS:
         yield Expectation(Kind.ITEM, own, name, own[name])
         yield from _of_dicts(own[name])
 
@@ -77,7 +78,7 @@ def _of_dicts(*hooks: dict[Any, Any]) -> Iterator[Expectation]:
 
 def _of_parameter(p: Tensor) -> Iterator[Expectation]:
     yield Expectation(Kind.ATTRIBUTE, p, "requires_grad", p.requires_grad)
-    for name in _GRADIENT_HOOKS:
+    for name in GRADIENT_HOOKS:
         hooks = getattr(p, name)
         yield Expectation(Kind.ATTRIBUTE, p, name, hooks)
         if hooks is not None:
@@ -88,7 +89,7 @@ def _of_optimizer(optimizer: Optimizer) -> Iterator[Expectation]:
     own, groups = vars(optimizer), optimizer.param_groups
     yield Expectation(Kind.ATTRIBUTE, optimizer, "__class__", type(optimizer))
     yield Expectation(Kind.ITEM, own, "step", own.get("step", MISSING))
-    yield from _of_dicts(*_hooks_of(optimizer))
+    yield from _of_dicts(*optimizer_hooks(optimizer))
     yield Expectation(Kind.ITEM, own, "param_groups", groups)
     yield Expectation(Kind.LENGTH, groups, number=len(groups))
     for index, group in enumerate(groups):
@@ -100,20 +101,11 @@ def _of_optimizer(optimizer: Optimizer) -> Iterator[Expectation]:
             yield Expectation(Kind.ELEMENT, members, value=p, number=place)
 
 
-def _hooks_of(optimizer: Optimizer) -> list[dict[Any, Any]]:
-    return [
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-        hooks_of_all._global_optimizer_pre_hooks,
-        hooks_of_all._global_optimizer_post_hooks,
-    ]
-
-
 def is_fusible(optimizer: Optimizer) -> bool:
     """Whether a step of the optimizer is `sgd_update` and nothing else."""
     step = optimizer.__dict__.get("step")  # a scheduler puts one there that counts
     counts = step is None or hasattr(step, "_wrapped_by_lr_sched")
-    return type(optimizer) is SGD and counts and not any(_hooks_of(optimizer))
+    return type(optimizer) is SGD and counts and not any(optimizer_hooks(optimizer))
 
 
 def unsupported_reason(
@@ -133,6 +125,9 @@ def _reasons(
     model: nn.Module, loss: str | Callable[..., Any], optimizer: Optimizer
 ) -> Iterator[str]:
     with_autograd = "; train with autograd"
+    if lost := no_engine():
+        yield f"{lost}{with_autograd}"
+        return
     if type(model) is not MLP:
         yield f"expected a torchmlp.MLP, got {type(model).__name__}{with_autograd}"
         return  # nothing else is known of it
@@ -144,8 +139,8 @@ def _reasons(
     for layer in layers:
         if type(layer) is not Dense:
             yield f"expected Dense layers, got {type(layer).__name__}{with_autograd}"
-    hooks = [getattr(module, name) for module in (model, *layers) for name in _HOOKS]
-    if any(hooks) or any(_HOOKS_OF_ALL):
+    hooks = [hook for module in (model, *layers) for hook in module_hooks(module)]
+    if any(hooks) or any(hooks_of_all_modules):
         yield f"the model has hooks, which only autograd calls; remove them or{with_autograd[1:]}"
     has_own = any("forward" in module.__dict__ for module in (model, *layers))
     if has_own or (MLP.forward, Dense.forward) != _FORWARD:
@@ -161,7 +156,7 @@ def _reasons_of_parameters(model: MLP) -> Iterator[str]:
         yield "layers share a parameter; train with autograd"
     if any(type(p) is not Parameter or p.layout != torch.strided for p in parameters):
         yield "expected plain parameters, got another kind of tensor; train with autograd"
-    if any(getattr(p, name) for p in parameters for name in _GRADIENT_HOOKS):
+    if any(hook for p in parameters for hook in gradient_hooks(p)):
         yield "a parameter has gradient hooks, which only autograd calls"
     if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
         found = dict.fromkeys(f"{p.dtype} on {p.device}" for p in parameters)

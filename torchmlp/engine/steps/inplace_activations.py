@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import into_buffer
 from torchmlp.kernels.activations import ACTIVATIONS, pull_back
 
 _aten: Any = torch.ops.aten
-_nn: Any = torch._C._nn  # noqa: SLF001  torch.nn.functional hands no `out` through
+_into_elu, _into_gelu = into_buffer("elu"), into_buffer("gelu")
 
 
 class InPlace(NamedTuple):
@@ -64,7 +65,7 @@ def _of_z(
     name: str, values: tuple[Any, ...] = (), slopes: tuple[Any, ...] | None = None
 ) -> InPlace:
     """The kernel `name` of torch and its pullback, which reads z; both take settings after z."""
-    function, backward = getattr(_nn, name), getattr(_aten, f"{name}_backward").grad_input
+    function, backward = into_buffer(name), getattr(_aten, f"{name}_backward").grad_input
     after = values if slopes is None else slopes
 
     def value(z: Tensor, a: Tensor) -> None:
@@ -78,7 +79,7 @@ def _of_z(
 
 def _elu(alpha: float, scale: float) -> InPlace:
     def value(z: Tensor, a: Tensor) -> None:
-        _nn.elu(z, alpha, scale, 1.0, out=a)
+        _into_elu(z, alpha, scale, 1.0, out=a)
 
     def pullback(delta: Tensor, z: Tensor, _: Tensor) -> None:
         _aten.elu_backward.grad_input(delta, alpha, scale, 1.0, False, z, grad_input=delta)
@@ -88,7 +89,7 @@ def _elu(alpha: float, scale: float) -> InPlace:
 
 def _gelu(approximate: str) -> InPlace:
     def value(z: Tensor, a: Tensor) -> None:
-        _nn.gelu(z, approximate=approximate, out=a)
+        _into_gelu(z, approximate=approximate, out=a)
 
     def pullback(delta: Tensor, z: Tensor, _: Tensor) -> None:
         _aten.gelu_backward.grad_input(delta, z, approximate=approximate, grad_input=delta)

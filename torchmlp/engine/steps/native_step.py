@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import handle_of
 from torchmlp.engine.state.addresses import borrow_batch, overlap, storages
 from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import Workspace
@@ -53,7 +54,7 @@ def threads() -> int:
     return 1 if _Fork.has_lost_threads else torch.get_num_threads()
 
 
-class _Descent(ctypes.Structure):
+class _SGDUpdate(ctypes.Structure):
     _fields_ = [(name, ctypes.c_double) for name in SGDUpdate._fields]
 
 
@@ -61,7 +62,7 @@ class _Update(ctypes.Structure):
     _fields_ = [
         ("value", ctypes.c_void_p),
         ("into", ctypes.c_void_p),
-        ("descent", ctypes.POINTER(_Descent)),
+        ("descent", ctypes.POINTER(_SGDUpdate)),
     ]
 
 
@@ -157,7 +158,7 @@ class NativeStep:
         )
         self.has_masks = any(workspace.rates)
         self.is_written = workspace.x is not None
-        self.descents = (_Descent * 0)()
+        self.descents = (_SGDUpdate * 0)()
         self.known: Sequence[SGDUpdate] = ()
         self.changed: list[Tensor] = []
         self.written: set[int] = set()
@@ -165,7 +166,7 @@ class NativeStep:
     def bind(self, slots: Sequence[Slot | None]) -> None:
         """Where the parameters' δᵀ a go: of W_1, b_1, ..., W_L, b_L."""
         kept = [slot for slot in slots if slot is not None]
-        self.descents = (_Descent * (max((slot.descent for slot in kept), default=0) + 1))()
+        self.descents = (_SGDUpdate * (max((slot.descent for slot in kept), default=0) + 1))()
         self.known = ()
         updates = [
             update for layer in self.layers for update in (layer.weight_update, layer.bias_update)
@@ -195,7 +196,7 @@ class NativeStep:
             )
         if descents is not self.known:
             for k, descent in enumerate(descents):
-                self.descents[k] = _Descent(*descent)  # copied to its place
+                self.descents[k] = _SGDUpdate(*descent)  # copied to its place
             self.known = descents
         if self.has_masks:
             self.workspace.draw_masks()
@@ -222,7 +223,7 @@ class NativeStep:
         else:
             step.x = x.data_ptr()
         step.target = target.data_ptr()
-        step.x_tensor, step.target_tensor = x._cdata, target._cdata
+        step.x_tensor, step.target_tensor = handle_of(x), handle_of(target)
         row: int = self.function(self.pointer)
         return row
 

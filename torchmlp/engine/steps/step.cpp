@@ -131,7 +131,7 @@ enum Activation { IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, HARDTANH, RELU6 };
 enum LossName { CROSS_ENTROPY, MSE };
 
 // The optimizer's settings in terms of a step; see descent.py.
-struct Descent {
+struct SGDUpdate {
   double ahead, fade, decay;  // first: value += ahead into; with decay: into = fade into + decay value
   double beta, alpha;         // then: into = beta into + alpha δᵀ a
   double rate;                // at last: value -= rate into; 0 where `into` is not a velocity
@@ -139,7 +139,7 @@ struct Descent {
 
 struct Update {
   void *value, *into;  // the parameter; itself, its velocity or its gradient; null where it is frozen
-  const Descent* descent;
+  const SGDUpdate* descent;
 };
 
 struct Layer {
@@ -193,7 +193,7 @@ struct Population {
   int size, threads;         // networks, and how many are trained at a time
   Step* steps;               // for each thread its buffers, beside the first network's parameters
   const Strides* layers;     // of each layer
-  const Descent* descents;   // of each network, of each layer's weight and bias
+  const SGDUpdate* descents;   // of each network, of each layer's weight and bias
   const char *x, *target;
   int64_t x_stride, target_stride;  // 0 where all networks learn the same batch
   char* losses;                     // of a network that is frozen, the one it was frozen at
@@ -384,7 +384,7 @@ class Worker {
     }
   }
 
-  static void before(const Descent& descent, T* value, T* into, int64_t begin, int64_t end) {
+  static void before(const SGDUpdate& descent, T* value, T* into, int64_t begin, int64_t end) {
     const T ahead = T(descent.ahead), fade = T(descent.fade), decay = T(descent.decay);
     if (ahead != 0)
       for (int64_t i = begin; i < end; ++i) value[i] += ahead * into[i];
@@ -392,7 +392,7 @@ class Worker {
       for (int64_t i = begin; i < end; ++i) into[i] = fade * into[i] + decay * value[i];
   }
 
-  static void after(const Descent& descent, T* value, const T* into, int64_t begin, int64_t end) {
+  static void after(const SGDUpdate& descent, T* value, const T* into, int64_t begin, int64_t end) {
     const T rate = T(descent.rate);
     if (rate != 0)
       for (int64_t i = begin; i < end; ++i) value[i] -= rate * into[i];

@@ -6,11 +6,11 @@ is its oracle.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchmlp._compat.torch_internals import into_buffer
 from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import LayerBuffers, Workspace
 from torchmlp.engine.steps.inplace_activations import in_place
@@ -18,7 +18,7 @@ from torchmlp.kernels.losses import loss_delta, mean_of_losses
 from torchmlp.kernels.threads import threads_for
 
 _HALF = (torch.float16, torch.bfloat16)
-_nll_loss: Any = getattr(torch._C._nn, "nll_loss")  # noqa: B009, SLF001  it has no stub
+_nll_loss = into_buffer("nll_loss")
 
 
 class TorchStep:

@@ -4,6 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import (
+    save_last,
+    saves_at_epoch_end,
+    step_of_last_save,
+)
 
 
 class BestAndLast(pl.callbacks.ModelCheckpoint):
@@ -17,9 +22,9 @@ class BestAndLast(pl.callbacks.ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the best, if this epoch is, and the last, whose epoch is over."""
         super().on_train_epoch_end(trainer, pl_module)
-        saved_here = self._should_save_on_train_epoch_end(trainer)
-        if not saved_here or self._last_global_step_saved != trainer.global_step:
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        saved_here = saves_at_epoch_end(self, trainer)
+        if not saved_here or step_of_last_save(self) != trainer.global_step:
+            save_last(self, trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Compare with the best so far, as long as its file is there."""

@@ -13,6 +13,21 @@ import torch
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import (
+    add_batches_that_stepped,
+    end_restart,
+    has_started_again,
+    has_taken_all_batches,
+    keep_results,
+    last_metrics,
+    log_due_row,
+    no_exact_resume,
+    results_of_epoch,
+    set_step_value,
+    step_value,
+    validate_first,
+    validates_after_this_batch,
+)
 from torchmlp._runtime.random_state import random_state, set_random_state
 
 KEY = "torchmlp"  # of all this in a checkpoint
@@ -42,16 +57,16 @@ class RunState(pl.Callback):
         if trainer.state.fn != "fit":
             return
         is_cut = trainer.state.status == "interrupted"
-        if not is_cut:
+        is_exact = not no_exact_resume(trainer)
+        if is_exact and not is_cut:
             _write_due_row(trainer)
-        connector: Any = trainer._logger_connector
-        in_epoch = _epochs(trainer).started > _epochs(trainer).processed
+        in_epoch = is_exact and _epochs(trainer).started > _epochs(trainer).processed
         own = getattr(pl_module, "process_state", None)
         checkpoint[KEY] = {
             "cut": is_cut,
             "optimizers": [_name(optimizer) for optimizer in trainer.optimizers],
             "schedulers": [_name(c.scheduler) for c in trainer.lr_scheduler_configs],
-            "metrics": [dict(metrics) for metrics in _metrics(connector)],
+            "metrics": [dict(metrics) for metrics in last_metrics(trainer)] if is_exact else [],
             "processes": _of_every_process(
                 {
                     "random": random_state(),
@@ -99,7 +114,14 @@ class RunState(pl.Callback):
             return
         saved, own = self._loaded[KEY], self._own_state(trainer)
         self._loaded = None
-        for mine, theirs in zip(_metrics(trainer._logger_connector), saved["metrics"], strict=True):
+        if reason := no_exact_resume(trainer):
+            warnings.warn(
+                f"from here on the run may differ from the uninterrupted one: {reason}",
+                stacklevel=2,
+            )
+            return
+        # A checkpoint that was written without them has none.
+        for mine, theirs in zip(last_metrics(trainer), saved["metrics"], strict=False):
             mine.update(theirs)
         load: Any = getattr(pl_module, "load_process_state", None)
         if load and own["own"] is not None:
@@ -114,7 +136,7 @@ class RunState(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have Lightning step the schedulers that look at metrics, which now are there."""
         del pl_module
-        trainer.fit_loop._restarting = False
+        has_started_again(trainer)
 
     def _own_state(self, trainer: pl.Trainer) -> dict[str, Any]:
         assert self._loaded is not None
@@ -124,28 +146,25 @@ class RunState(pl.Callback):
     def _go_on_in_epoch(self, trainer: Any, *, is_cut: bool) -> None:
         """Have Lightning's loop do what follows the last batch, and nothing twice."""
         loop = trainer.fit_loop.epoch_loop
-        validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+        validates = validates_after_this_batch(trainer)
         if self._in_batch and validates:
-            loop.val_loop.restarting = False
-            loop.val_loop._restart_stage = "restarted_mid_evaluation"  # that is: validate first
+            validate_first(trainer)
         elif self._in_batch:
-            loop._batches_that_stepped += 1
+            add_batches_that_stepped(loop, 1)
         elif is_cut and validates:
-            loop._batches_that_stepped -= 1  # the loop will pass by this batch's end again
+            add_batches_that_stepped(loop, -1)  # the loop will pass by this batch's end again
 
     def _go_on_between_epochs(self, trainer: Any) -> None:
         """The end of an epoch is over, whatever Lightning's counters say of it."""
         loop = trainer.fit_loop
         progress = loop.epoch_progress
-        if self._in_epoch_end and loop.epoch_loop._num_ready_batches_reached():
+        if self._in_epoch_end and has_taken_all_batches(trainer):
             # What is left are the schedulers that look at metrics. They ask for the epoch's number.
             progress.current.completed = progress.current.processed - 1
             loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
         progress.current.completed = progress.current.processed
         progress.total.completed = progress.total.processed
-        # A run that counts steps would take up the epoch's end again.
-        pl.loops._Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]
-        loop.reset_restart_stage()
+        end_restart(trainer)
 
 
 def _write_due_row(trainer: Any) -> None:
@@ -153,17 +172,16 @@ def _write_due_row(trainer: Any) -> None:
 
     It is logged again a moment later; `loggers_for`'s CSV logger keeps one of the two.
     """
-    loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
+    loop = trainer.fit_loop.epoch_loop
     batches, epochs = loop.batch_progress.total, _epochs(trainer)
     if not trainer.training:
         return
     if batches.processed > batches.completed:  # in on_train_batch_end
-        if connector.should_update_logs:
-            connector.log_metrics(connector.metrics["log"])
+        log_due_row(trainer, always=False)
     elif epochs.processed > epochs.completed:  # in on_train_epoch_end
-        loop._batches_that_stepped -= 1
-        connector.log_metrics(connector.metrics["log"])
-        loop._batches_that_stepped += 1
+        add_batches_that_stepped(loop, -1)
+        log_due_row(trainer, always=True)
+        add_batches_that_stepped(loop, 1)
 
 
 def _refuse_finished(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
@@ -222,7 +240,7 @@ def _compare_shapes(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
 def _results(trainer: Any) -> list[dict[str, Any]]:
     """What `self.log` has added up in the epoch so far, and how it was logged."""
     found = []
-    for result in trainer.fit_loop.epoch_loop._results.values():
+    for result in results_of_epoch(trainer).values():
         meta = result.meta
         reduction = meta.reduce_fx.__name__
         if not result.is_tensor or result.has_reset or meta.reduce_fx is not _reduction(reduction):
@@ -238,7 +256,7 @@ def _results(trainer: Any) -> list[dict[str, Any]]:
                 "reduction": reduction,
                 "value": result.value.cpu(),
                 "count": result.cumulated_batch_size.cpu() if meta.is_mean_reduction else None,
-                "step_value": result._forward_cache,
+                "step_value": step_value(result),
             }
         )
     return found
@@ -246,7 +264,7 @@ def _results(trainer: Any) -> list[dict[str, Any]]:
 
 def _set_results(trainer: Any, saved: list[dict[str, Any]]) -> None:
     """Go on adding to these."""
-    results, device = trainer.fit_loop.epoch_loop._results, trainer.strategy.root_device
+    results, device = results_of_epoch(trainer), trainer.strategy.root_device
     for one in saved:
         how = one["how"]
         value = one["value"].to(device)
@@ -258,24 +276,15 @@ def _set_results(trainer: Any, saved: list[dict[str, Any]]) -> None:
             batch_size=1,
         )
         result = results[f"{how['fx']}.{how['name']}"]
-        result.value, result._forward_cache = value, one["step_value"]
+        result.value = value
+        set_step_value(result, one["step_value"])
         if one["count"] is not None:
             result.cumulated_batch_size = one["count"].to(device)
-    # In the middle of an epoch: at its first batch Lightning would clear all of it.
-    trainer._logger_connector._first_loop_iter = False
+    keep_results(trainer)
 
 
 def _reduction(name: str) -> Any:
     return getattr(torch, name, None)
-
-
-def _metrics(connector: Any) -> list[dict[str, Any]]:
-    """The last values of all that was logged, as callbacks, schedulers and bars see them."""
-    return [
-        connector._callback_metrics,
-        connector._logged_metrics,
-        connector._progress_bar_metrics,
-    ]
 
 
 def _epochs(trainer: Any) -> Any:

@@ -2,17 +2,21 @@
 
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.interruption import Interrupted, Interruption
-
-from pytorch_lightning.trainer.connectors.signal_connector import (  # isort: skip  after pl
-    _SignalConnector as SignalConnector,
+from torchmlp._compat.lightning_internals import (
+    SignalConnector,
+    can_stop_early,
+    no_signals,
+    set_signal_connector,
+    signal_connector_of,
 )
+from torchmlp._runtime.interruption import Interrupted, Interruption
 from torchmlp.lightning.checkpoints.files import INTERRUPTED
 
 
@@ -38,15 +42,18 @@ class SaveWhenInterrupted(pl.Callback):
     def setup(self, trainer: Any, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the place of Lightning's handlers, before it sets them."""
         del pl_module, stage
-        if self._hears and not isinstance(trainer._signal_connector, _Signals):
-            trainer._signal_connector = _Signals(trainer, self.interruption)
-            # Lightning's word to the other processes at every batch: `_Signals` has its own.
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        if self._hears and (reason := no_signals(trainer)):
+            self._hears = False
+            warnings.warn(
+                f"Ctrl-C ends this run without a checkpoint: {reason}", UserWarning, stacklevel=2
+            )
+        if self._hears and not isinstance(signal_connector_of(trainer), _Signals):
+            set_signal_connector(trainer, _Signals(trainer, self.interruption))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on a signal waits for the end of a batch."""
         del trainer, pl_module
-        self.interruption.waits = True
+        self.interruption.waits = self._hears
         self.interruption.look()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -82,7 +89,7 @@ class SaveWhenInterrupted(pl.Callback):
         self.saved = path
 
 
-class _Signals(SignalConnector):
+class _Signals(SignalConnector):  # type: ignore[misc]
     """Lightning's signals without SIGTERM: its handler talks to other processes where it stands."""
 
     def __init__(self, trainer: Any, interruption: Interruption) -> None:
@@ -126,4 +133,4 @@ def _is_over(trainer: Any) -> bool:
         (loop.epoch_loop.global_step, loop.max_steps),
     )
     reached = any(most not in (None, -1) and done >= most for done, most in limits)
-    return reached or (trainer.should_stop and loop._can_stop_early)
+    return reached or (trainer.should_stop and can_stop_early(loop))
