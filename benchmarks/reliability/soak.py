@@ -408,7 +408,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    import torchmlp.cli.run  # noqa: F401, PLC0415  for all the forks; after the thread count
+    import torchmlp.cli.running.run  # noqa: F401, PLC0415  for all the forks; after the thread count
 
     rows = soak(options.cycles, options.seed, options.every, options.keep)
     rewrite(options.results, rows)

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import run
-from torchmlp.cli.arguments import COMMANDS, SHORT_FLAGS
 from torchmlp.cli.help import HELP
+from torchmlp.cli.parsing.arguments import COMMANDS, SHORT_FLAGS
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])

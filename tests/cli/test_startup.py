@@ -10,10 +10,10 @@ from tests.cli.command_line import run, wait_for
 from tests.cli.command_line import start as start_process
 from torchmlp._compat.lightning import pl
 from torchmlp.cli import settings
-from torchmlp.cli.arguments import SHORT_FLAGS, rewrite
-from torchmlp.cli.early import check
 from torchmlp.cli.errors import UsageError
-from torchmlp.cli.lightning_cli import CommandLine, Parser
+from torchmlp.cli.parsing.arguments import SHORT_FLAGS, rewrite
+from torchmlp.cli.parsing.early_checks import check
+from torchmlp.cli.running.configured_run import CommandLine, Parser
 from torchmlp.cli.settings import SECTIONS, known_options, known_settings
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
@@ -241,7 +241,7 @@ def test_the_early_words_are_the_parsers(
     """A mistake reads the same whether it is seen early or by the parser."""
     with pytest.raises(UsageError) as early:
         check(rewrite(list(words)))
-    monkeypatch.setattr("torchmlp.cli.early.check", lambda _words: None)
+    monkeypatch.setattr("torchmlp.cli.parsing.early_checks.check", lambda _words: None)
     code, _, err = run(tmp_path, *words)
     assert (code, err) == (2, f"error: {early.value}\n")
 

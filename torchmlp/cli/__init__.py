@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli import diagnose as diagnose_command
-from torchmlp.cli import map as map_command
 from torchmlp.cli import streams
-from torchmlp.cli.arguments import rewrite
+from torchmlp.cli.commands import diagnose as diagnose_command
+from torchmlp.cli.commands import map as map_command
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import HELP
+from torchmlp.cli.parsing.arguments import rewrite
 
 # Commands that reuse fit's configuration.
 INSTEAD = {"diagnose": diagnose_command, "map": map_command}
@@ -63,7 +63,7 @@ def _run(words: list[str], interruption: Interruption) -> int:
         print(command.HELP if command else HELP, end="")  # noqa: T201  the program's output
         return DONE
     if words[:1] == ["verify"]:
-        from torchmlp.cli.verify import verify  # noqa: PLC0415  needs torch, not Lightning
+        from torchmlp.cli.running.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 
         _collect_again()
         return verify(words[1:])
@@ -76,11 +76,11 @@ def _run(words: list[str], interruption: Interruption) -> int:
     words = rewrite(words)
     # Lightning's launcher for several devices starts sys.argv again.
     sys.argv[1:] = words
-    from torchmlp.cli.early import check  # noqa: PLC0415  needs yaml, which `verify` does not
+    from torchmlp.cli.parsing.early_checks import check  # noqa: PLC0415  needs yaml, which `verify` does not
 
     check(words)
     interruption.at_once = True
-    from torchmlp.cli.run import run  # noqa: PLC0415  takes seconds; a usage error should not
+    from torchmlp.cli.running.run import run  # noqa: PLC0415  takes seconds; a usage error should not
 
     interruption.at_once = False
     _collect_again()

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from torchmlp.cli.arguments import SHORT_FLAGS
+from torchmlp.cli.parsing.arguments import SHORT_FLAGS
 
 # Where each section's settings are written down: top-level package, file in it, class.
 SECTIONS = {

@@ -54,7 +54,7 @@ class MapOptions(Instead):
 
     def run(self, cli: Any) -> int:
         """Draw the map, or find the rate."""
-        from torchmlp.cli.mapping import draw_map, find_rate  # noqa: PLC0415  imports torch
+        from torchmlp.cli.running.map import draw_map, find_rate  # noqa: PLC0415  imports torch
 
         return find_rate(cli, self) if self.find_lr else draw_map(cli, self)
 

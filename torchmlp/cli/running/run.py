@@ -11,13 +11,13 @@ import yaml
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.arguments import names_in, value_of, values_of
-from torchmlp.cli.checkpoint_file import is_configured, network_words, read_checkpoint
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, SICK
 from torchmlp.cli.instead import Instead
-from torchmlp.cli.lightning_cli import CommandLine
-from torchmlp.cli.processes import LostProcessError
+from torchmlp.cli.parsing.arguments import names_in, value_of, values_of
+from torchmlp.cli.running.checkpoint_argument import is_configured, network_words, read_checkpoint
+from torchmlp.cli.running.configured_run import CommandLine
+from torchmlp.cli.running.processes import LostProcessError
 from torchmlp.data import DataError
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
 from torchmlp.lightning.checkpoints.files import find_checkpoint

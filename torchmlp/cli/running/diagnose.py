@@ -8,11 +8,11 @@ import yaml
 
 from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
-from torchmlp.cli import configured
-from torchmlp.cli.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
+from torchmlp.cli.commands.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.report import say
+from torchmlp.cli.running import adapters as configured
+from torchmlp.cli.running.output import say
 from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.nonfinite import locate

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from torchmlp._runtime.atomic_file import write_atomically
-from torchmlp.cli import configured
+from torchmlp.cli.commands.map import MapOptions
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
-from torchmlp.cli.map import MapOptions
-from torchmlp.cli.report import say
+from torchmlp.cli.running import adapters as configured
+from torchmlp.cli.running.output import say
 from torchmlp.figures.save import save
 from torchmlp.figures.stability.lr_curve import rate_figure
 from torchmlp.figures.stability.stability_map import map_figure

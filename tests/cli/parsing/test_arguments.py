@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmlp.cli.arguments import COMMANDS, SHORT_FLAGS, names_in, rewrite, value_of
 from torchmlp.cli.errors import UsageError
+from torchmlp.cli.parsing.arguments import COMMANDS, SHORT_FLAGS, names_in, rewrite, value_of
 
 
 def test_no_command_means_fit() -> None:

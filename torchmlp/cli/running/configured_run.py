@@ -17,12 +17,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.atomic_file import write_atomically
-from torchmlp.cli.arguments import names_in, values_of
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.instead import Instead
-from torchmlp.cli.processes import Processes
-from torchmlp.cli.report import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.cli.parsing.arguments import names_in, values_of
+from torchmlp.cli.running.output import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.cli.running.processes import Processes
 from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.lightning.callbacks.progress import progress
 from torchmlp.lightning.callbacks.stopping import Stopping

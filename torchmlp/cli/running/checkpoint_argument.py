@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
-from torchmlp.cli.arguments import configurations_in, names_in
-from torchmlp.cli.configuration import read_configuration
 from torchmlp.cli.errors import UsageError, reason
+from torchmlp.cli.parsing.arguments import configurations_in, names_in
+from torchmlp.cli.parsing.yaml_file import read_configuration
 from torchmlp.lightning.checkpoints.files import as_checkpoint, newest_whole
 from torchmlp.nn.state_dicts import chain_of
 

@@ -40,7 +40,7 @@ class DiagnoseOptions(Instead):
 
     def run(self, cli: Any) -> int:
         """Diagnose, or replay a saved step."""
-        from torchmlp.cli.diagnosing import diagnose_configured  # noqa: PLC0415  imports torch
+        from torchmlp.cli.running.diagnose import diagnose_configured  # noqa: PLC0415  imports torch
 
         return diagnose_configured(cli, self)
 

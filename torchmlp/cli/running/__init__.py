@@ -1,0 +1,1 @@
+"""Running what a command line has configured."""
