@@ -1,21 +1,6 @@
-"""The entry point: `python train.py --help`."""
+"""The entry point in a checkout: `python train.py --help`."""
 
-import gc
-import os
-import signal
-import sys
+from torchmlp.__main__ import program
 
 if __name__ == "__main__":
-    # Until main hears them itself, and once it is done. What was ignored stays so.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: os._exit(128 + number))
-    # Read when torch is loaded. OpenMP's threads would spin while they wait for each other; when
-    # another process has the core they wait for, that makes a step ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Until main has imported what it needs: the imports make half a million objects, none of them
-    # garbage, and looking through them again and again takes a fifth of their time.
-    gc.disable()
-    from torchmlp.cli import main
-
-    sys.exit(main())
+    program()

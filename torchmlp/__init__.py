@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torchmlp.gradcheck import GradientReport, Mistake, check_gradients, explain_gradients
     from torchmlp.lightning.classifier import Classifier
     from torchmlp.lightning.datamodule import ImageDataModule
+    from torchmlp.lightning.schedules import OneCycle
     from torchmlp.nn import MLP, Dense
     from torchmlp.nn.param_groups import scale_rates
     from torchmlp.stability.coordinate_check import coordinate_check
@@ -39,6 +40,7 @@ __all__ = [
     "HealthMonitor",
     "ImageDataModule",
     "Mistake",
+    "OneCycle",
     "Population",
     "Report",
     "TrainingState",
@@ -70,6 +72,7 @@ _HOME = {
     "stability.lr_finder.finder": ["find_learning_rate"],
     "lightning.classifier": ["Classifier"],
     "lightning.datamodule": ["ImageDataModule"],
+    "lightning.schedules": ["OneCycle"],
     "engine": ["Engine"],
     "nn.param_groups": ["scale_rates"],
     "engine.population": ["Population"],

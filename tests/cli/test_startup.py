@@ -9,12 +9,12 @@ from tests import ROOT
 from tests.cli.command_line import run, wait_for
 from tests.cli.command_line import start as start_process
 from torchmlp._compat.lightning import pl
-from torchmlp.cli import settings
+from torchmlp.cli.commands.command import Purpose
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.parsing.arguments import SHORT_FLAGS, rewrite
 from torchmlp.cli.parsing.early_checks import check
-from torchmlp.cli.running.configured_run import CommandLine, Parser
-from torchmlp.cli.settings import SECTIONS, known_options, known_settings
+from torchmlp.cli.parsing.options import SECTIONS, known_options, known_settings, options_of
+from torchmlp.cli.running.configured_run import ConfiguredRun, Parser
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier
@@ -47,9 +47,9 @@ def imported_by_main(folder: Path, *words: str) -> set[str]:
 def options_of_the_parser(command: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every option that LightningCLI's parser for a command knows."""
     monkeypatch.setattr(sys, "argv", ["train.py", command])
-    monkeypatch.setattr(CommandLine, "parse_arguments", _stop)
+    monkeypatch.setattr(ConfiguredRun, "parse_arguments", _stop)
     with pytest.raises(_StopError) as stopped:
-        CommandLine(SaveWhenInterrupted())
+        ConfiguredRun([command], Purpose(lambda *_: 0), SaveWhenInterrupted())
     parser = stopped.value.parser
     return [option for option in parser._known_options() if option not in ("-h", "-c")]
 
@@ -59,7 +59,7 @@ class _StopError(Exception):
         self.parser = parser
 
 
-def _stop(_cli: CommandLine, parser: Parser, _args: object) -> None:
+def _stop(_cli: ConfiguredRun, parser: Parser, _args: object) -> None:
     raise _StopError(parser)
 
 
@@ -208,13 +208,14 @@ def test_a_saved_configuration_passes(digits_run: Path) -> None:
 def test_a_source_that_cannot_be_read_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed without sources, or with other ones, the parser has the first word."""
     monkeypatch.setattr(
-        "torchmlp.cli.settings.SECTIONS", dict.fromkeys(SECTIONS, ("torch", "none.py", "None"))
+        "torchmlp.cli.parsing.options.SECTIONS",
+        dict.fromkeys(SECTIONS, ("torch", "none.py", "None")),
     )
-    settings._parameters.cache_clear()
+    options_of.cache_clear()
     try:
         check(["fit", "--trainer.max_epoch", "3", "--model.hiden", "5", "--anything", "3"])
     finally:
-        settings._parameters.cache_clear()
+        options_of.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,9 @@ def test_the_early_words_are_the_parsers(
     tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mistake reads the same whether it is seen early or by the parser."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(UsageError) as early:
-        check(rewrite(list(words)))
+        check(rewrite(["fit", *words]))
     monkeypatch.setattr("torchmlp.cli.parsing.early_checks.check", lambda _words: None)
     code, _, err = run(tmp_path, *words)
     assert (code, err) == (2, f"error: {early.value}\n")

@@ -4,6 +4,7 @@ Where a later Lightning has renamed one, a run goes a slower or plainer way, and
 why: `no_fast_loop`, `no_exact_resume` and `no_signals` look for the names before they are needed.
 """
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -284,11 +285,23 @@ def no_launcher() -> str:
     return "" if known else _has_no("utilities.distributed._set_num_threads_if_needed")
 
 
-def start_other_processes(launcher: Any) -> None:
-    """The scripts of the other ranks."""
-    launcher._call_children_scripts()
+def start_other_processes(launcher: Any, words: list[str]) -> None:
+    """Start this program once more for each other rank, which Lightning does with sys.argv."""
+    own, sys.argv[1:] = sys.argv[1:], words
+    try:
+        launcher._call_children_scripts()
+    finally:
+        sys.argv[1:] = own
 
 
 def set_threads(processes: int) -> None:
     """Share the cores out among the processes of this machine."""
     distributed._set_num_threads_if_needed(num_processes=processes)
+
+
+# LightningCLI, whose methods with a leading underscore a subclass overrides.
+
+
+def subcommand_parser(cli: Any) -> Any:
+    """The parser of the command that a LightningCLI runs."""
+    return cli._parser(cli.subcommand)

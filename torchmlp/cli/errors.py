@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from torchmlp.cli.program import program
+
 
 class UsageError(Exception):
     """A command line or configuration that cannot be run; its text is what the user reads."""
@@ -77,7 +79,7 @@ def unknown_option(name: str, options: Iterable[str]) -> str:
     tail = name.lstrip("-").replace("-", "_").rsplit(".", 1)[-1]
     near = [by_tail[match] for match in get_close_matches(tail, by_tail, n=1)]
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown option {name}{hint}\nAll options: python train.py fit --help"
+    return f"unknown option {name}{hint}\nAll options: {program()} fit --help"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -1,29 +1,53 @@
-"""What `train.py --help` prints: one screen."""
+"""What `torchmlp --help` prints: one screen, made from the table of commands."""
 
-HELP = """\
-torchmlp: a multilayer perceptron with hand-written gradients, trained on images
+from collections.abc import Iterable
 
-  python train.py                                      train on MNIST, test the best checkpoint
-  python train.py --accelerator gpu --precision bf16-mixed
-  python train.py fit --config configs/mnist.yaml      the best recipe; several --config add up
-  python train.py test --ckpt_path best                test the newest run's best checkpoint
-  python train.py predict --ckpt_path FILE.ckpt        write class probabilities as CSV
-  python train.py verify FILE.py:function              is your own backward pass right?
-  python train.py diagnose --config X.yaml             why does a run fail, and what helps?
-  python train.py map --config X.yaml                  which sizes, batches and rates train?
-  python train.py fit --print_config                   every setting with its value, as YAML
+from torchmlp.cli.commands.command import Command
+from torchmlp.cli.parsing.arguments import SHORT_FLAGS
+from torchmlp.cli.program import program
 
-Commands: fit (the default), validate, test, predict, and with a help of their own verify, map,
-diagnose, report (train.py diagnose --help)
+EXAMPLES = (
+    ("", "train on MNIST, test the best"),
+    ("--accelerator gpu --precision bf16-mixed", ""),
+    ("fit --config mnist", "the best recipe; several add up"),
+    ("test --ckpt_path best", "test the newest run's best"),
+    ("fit --print_config", "every setting, as YAML"),
+)
+WIDTH = 41  # of an example
+VALUES = {
+    "--accelerator": "cpu|gpu|auto",
+    "--devices": "N",
+    "--precision": "16-mixed|...",
+    "--max_epochs": "N",
+    "--batch_size": "N",
+    "--lr": "RATE",
+    "--hidden": "512 256",
+    "--activation": "NAME",
+    "--init": "NAME",
+    "--seed": "N",
+    "--data_root": "FOLDER",
+}
 
-Short flags                     stand for
-  --accelerator cpu|gpu|auto    --trainer.accelerator    --hidden 512 256     --model.hidden
-  --devices N                   --trainer.devices        --activation NAME    --model.activation
-  --precision 16-mixed|...      --trainer.precision      --init NAME          --model.init
-  --max_epochs N                --trainer.max_epochs     --batch_size N       --data.batch_size
-  --lr RATE                     --optimizer.lr           --data_root FOLDER   --data.root
-  --seed N                      --seed_everything
 
-Every other setting: python train.py fit --help
-Exit codes: 0 done, 1 failed, 2 usage, 3 numerically sick, 130 Ctrl-C, 143 SIGTERM
-"""
+def overview(commands: Iterable[Command]) -> str:
+    """Examples, the commands, the short flags and the exit codes; at most 79 columns."""
+    lines = ["torchmlp: a multilayer perceptron with hand-written gradients", ""]
+    for words, what in EXAMPLES:
+        lines.append(
+            f"  {program()} {words}"
+            if not what
+            else f"  {program()} {words:<{WIDTH - len(program())}} {what}"
+        )
+    lines += ["", f"Commands, each with a help of its own ({program()} map --help):"]
+    lines += [f"  {command.name:<10} {command.summary}" for command in commands]
+    lines += ["", "Short flags, and what they stand for:"]
+    lines += [
+        f"  {short} {VALUES[short]:<{27 - len(short)}} {SHORT_FLAGS[short]}" for short in VALUES
+    ]
+    lines += [
+        "",
+        f"Every other setting: {program()} fit --help",
+        "Exit codes: 0 done, 1 failed, 2 usage, 3 numerically sick, 130 Ctrl-C,",
+        "143 SIGTERM",
+    ]
+    return "\n".join(lines) + "\n"

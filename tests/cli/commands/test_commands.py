@@ -12,6 +12,7 @@ import yaml
 from tests import ROOT
 from tests.cli.command_line import SMALL, Result, newest_run, run, start, wait_for
 from torchmlp.cli.parsing.arguments import SHORT_FLAGS
+from torchmlp.cli.running.configured_run import ConfiguredRun
 from torchmlp.data import EmbeddedDataWarning, import_torchvision, read_embedded
 from torchmlp.lightning.checkpoints.files import find_checkpoint
 
@@ -169,7 +170,7 @@ def test_the_data_tell_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         made.append((self.model.mlp.in_features, self.model.mlp.out_features))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torchmlp.cli.running.configured_run.CommandLine.instantiate_trainer", look)
+    monkeypatch.setattr(ConfiguredRun, "instantiate_trainer", look)
 
     def sizes(*words: str) -> tuple[int, int]:
         assert run(tmp_path, *words) == (130, "", "interrupted before training began\n")

@@ -156,12 +156,3 @@ def test_schema_is_printed_and_fits(diagnosed: tuple[Path, Result], tmp_path: Pa
     layer = schema["$defs"]["Layer"]["properties"]
     assert all(set(found) == set(layer) for found in report["record"]["layers"])
     assert "description" in layer["gain"]
-
-
-@pytest.mark.parametrize("command", ["diagnose", "report"])
-def test_help_of_its_own(tmp_path: Path, command: str) -> None:
-    """A screen, exit code 0."""
-    code, out, err = run(tmp_path, command, "--help")
-    assert (code, err) == (0, "")
-    assert "python train.py diagnose --config X.yaml" in out
-    assert max(map(len, out.splitlines())) <= 100

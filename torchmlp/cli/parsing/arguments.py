@@ -1,15 +1,15 @@
-"""The command line before LightningCLI sees it: default command, short flags, checkpoint last.
+"""The command line before LightningCLI sees it: short flags, recipes by name, checkpoint last.
 
 Pure functions of a list of strings. What they return is a fixed point, so that a process started
 again with the rewritten line (Lightning's launcher for several devices does that) reads the same.
 """
 
-from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from torchmlp.cli.errors import UsageError
-
-COMMANDS = ("fit", "validate", "test", "predict", "verify", "diagnose", "map", "report")
+from torchmlp.cli.parsing.renamed_classes import renamed
+from torchmlp.cli.program import program
 
 SHORT_FLAGS = {
     "--accelerator": "--trainer.accelerator",
@@ -29,18 +29,19 @@ SHORT_FLAGS = {
 def rewrite(arguments: list[str]) -> list[str]:
     """The command line in LightningCLI's own words.
 
+    Args:
+        arguments: the command, and the words after it.
+
     Raises:
-        UsageError: an unknown command, a short flag without its value, a configuration file that is
+        UsageError: a short flag without its value, a configuration file that is
             not there, or a command that needs a checkpoint and has none.
     """
-    command, rest = _command(arguments)
-    options = _with_values(rest)
+    command, *rest = arguments
+    options = [(name, renamed(_found(name, values))) for name, values in _with_values(rest)]
     wants_help = any(name in ("-h", "--help", "--print_config") for name, _ in options)
     for name, values in options:
         if name in SHORT_FLAGS and not values:
-            raise UsageError(f"{name}: expected a value, as in: python train.py {name} VALUE")
-        if name in ("-c", "--config") and values and not Path(values[0]).exists():
-            raise UsageError(f"--config: expected a YAML file, found none at {values[0]}")
+            raise UsageError(f"{name}: expected a value, as in: {program()} {name} VALUE")
         if name == "--ckpt_path" and len(values) > 1:
             raise UsageError(
                 f"{command}: unknown words {' '.join(values[1:])!r} after {name} {values[0]}; "
@@ -85,14 +86,25 @@ def names_in(arguments: list[str]) -> list[str]:
     return [name for name, _ in _with_values(arguments[1:])]
 
 
-def _command(arguments: list[str]) -> tuple[str, list[str]]:
-    if not arguments or arguments[0].startswith("-"):
-        return "fit", arguments
-    if arguments[0] not in COMMANDS:
-        near = get_close_matches(arguments[0], COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"unknown command {arguments[0]!r}{hint}\nCommands: {', '.join(COMMANDS)}")
-    return arguments[0], arguments[1:]
+def recipes() -> dict[str, Path]:
+    """The configurations that ship with the package, by name: "mnist", "debug/fast_run"."""
+    spec = find_spec("torchmlp")
+    folder = Path((spec and spec.origin) or "").parent / "configs"
+    files = sorted(folder.rglob("*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+
+
+def _found(name: str, values: list[str]) -> list[str]:
+    """The values of an option, a recipe's name as its file."""
+    if name not in ("-c", "--config") or not values or Path(values[0]).exists():
+        return values
+    known = recipes()
+    if values[0] not in known:
+        raise UsageError(
+            f"--config: expected a YAML file, found none at {values[0]}; those that ship are "
+            f"{', '.join(known)}"
+        )
+    return [str(known[values[0]]), *values[1:]]
 
 
 def _with_values(words: list[str]) -> list[tuple[str, list[str]]]:

@@ -20,7 +20,7 @@ HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
 ALL = 10**9  # batches
 
 
-def run(cli: Any, steps: int) -> TrainingRun:
+def run_of_steps(cli: Any, steps: int) -> TrainingRun:
     """The run, and its first batches."""
     module, trainer = cli.model, cli.trainer
     precision = trainer.strategy.precision_plugin
@@ -32,7 +32,7 @@ def run(cli: Any, steps: int) -> TrainingRun:
     return run_of(module, batches, configured)
 
 
-def cell(cli: Any) -> Cell:
+def own_cell(cli: Any) -> Cell:
     """The run's own place on a map: its first hidden layer's width, its batch size and rate."""
     arguments = _named(cli, "model").get("init_args") or {}
     hidden = arguments.get("hidden", ())
@@ -53,7 +53,7 @@ def cell(cli: Any) -> Cell:
     )
 
 
-def config(cli: Any, steps: int) -> MapConfig:
+def map_config(cli: Any, steps: int) -> MapConfig:
     """How each combination of a map is trained."""
     precision = str(cli.trainer.precision)
     return MapConfig(
@@ -64,7 +64,7 @@ def config(cli: Any, steps: int) -> MapConfig:
     )
 
 
-def left_out(cli: Any) -> list[str]:
+def ignored_settings(cli: Any) -> list[str]:
     """Settings of the run that a map ignores."""
     arguments = {**_named(cli, "model")["init_args"], **_named(cli, "data")["init_args"]}
     names = (*LEFT_OUT, "max_shift")
@@ -73,7 +73,7 @@ def left_out(cli: Any) -> list[str]:
     return found + ([schedule.class_path.rpartition(".")[2]] if schedule else [])
 
 
-def samples(cli: Any) -> MapData:
+def map_data(cli: Any) -> MapData:
     """The training data in memory, and what is held out of them."""
     loader = _training_batches(cli)
     if isinstance(cli.datamodule, ImageDataModule):

@@ -4,17 +4,74 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
 from torchmlp.cli.errors import UsageError, reason
-from torchmlp.cli.parsing.arguments import configurations_in, names_in
+from torchmlp.cli.parsing.arguments import configurations_in, names_in, value_of, values_of
 from torchmlp.cli.parsing.yaml_file import read_configuration
-from torchmlp.lightning.checkpoints.files import as_checkpoint, newest_whole
+from torchmlp.lightning.checkpoints.files import as_checkpoint, find_checkpoint, newest_whole
+from torchmlp.lightning.run_folder import LOGS
 from torchmlp.nn.state_dicts import chain_of
 
 WHO = "--ckpt_path: expected a checkpoint"
 # What Lightning writes beside the weights, and goes on from.
 SECTIONS = {"loops": dict, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
 MAPPINGS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+def resolve_checkpoint(words: list[str]) -> list[str]:
+    """Resolve --ckpt_path to a file, and add the data that checkpoint was trained on.
+
+    The data are taken from the checkpoint where neither a flag nor a configuration names any: a
+    network trained on one data set and silently tested on another helps nobody.
+    """
+    which = value_of(words, "--ckpt_path")
+    if which is None:
+        return words
+    folder = Path(value_of(words, "--trainer.default_root_dir") or ".") / LOGS
+    try:
+        path = find_checkpoint(which, folder)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    checkpoint = read_checkpoint(path, words[0], folder)
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
+    _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
+    words[1:1] = network_words(words, checkpoint, path)
+    if not _names_data(words):
+        named = names_in(words)
+        # A run that goes on goes on with the same batches.
+        own = ("batch_size", "val_size", "max_shift") if words[0] == "fit" else ()
+        keys = [key for key in ("dataset", "source", *own) if f"--data.{key}" not in named]
+        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if data.get(key) is not None]
+    return words
+
+
+def _names_data(words: list[str]) -> bool:
+    """Whether a flag names another class of data, or a configuration has a section on them."""
+    return "--data" in names_in(words) or is_configured(words, "data")
+
+
+def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
+    """Refuse a flag that contradicts the checkpoint, whose settings would silently win.
+
+    Raises:
+        UsageError: it asks for another model than the checkpoint holds.
+    """
+    for name in names_in(words):
+        key = name.removeprefix("--model.")
+        if name == key or key not in settings:
+            continue
+        try:
+            wanted = yaml.safe_load(values_of(words, name)[-1])
+        except (yaml.YAMLError, ValueError, IndexError):
+            continue  # the parser tells
+        if wanted not in (settings[key], [settings[key]]) and [wanted] != settings[key]:
+            raise UsageError(
+                f"{name}: the checkpoint is of another shape or kind, {key}={settings[key]}, "
+                f"got {wanted}; leave {name} out"
+            )
 
 
 def read_checkpoint(path: Path, command: str, logs: Path) -> dict[str, Any]:

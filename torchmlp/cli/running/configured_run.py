@@ -1,10 +1,8 @@
 """LightningCLI with this package's defaults, and with its silent successes turned into errors."""
 
 import inspect
-import math
 import shutil
 import sys
-import time
 from functools import partial, update_wrapper
 from importlib import import_module
 from pathlib import Path
@@ -16,18 +14,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchmlp._compat.lightning import pl
+from torchmlp._compat.lightning_internals import subcommand_parser
 from torchmlp._runtime.atomic_file import write_atomically
+from torchmlp.cli.commands.command import Purpose
 from torchmlp.cli.errors import UsageError, explain, short
 from torchmlp.cli.exit_codes import DONE
-from torchmlp.cli.instead import Instead
 from torchmlp.cli.parsing.arguments import names_in, values_of
-from torchmlp.cli.running.output import measured_on, print_metrics, say, summary, write_predictions
+from torchmlp.cli.parsing.defaults import DEFAULTS, TRAINER_DEFAULTS
+from torchmlp.cli.parsing.renamed_classes import read_old_names
+from torchmlp.cli.running.output import say
 from torchmlp.cli.running.processes import Processes
 from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.lightning.callbacks.progress import progress
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import (
-    NonFiniteLossError,
     TerminateOnNonFinite,
 )
 from torchmlp.lightning.checkpoints.best_and_last import best_and_last
@@ -36,7 +36,7 @@ from torchmlp.lightning.checkpoints.run_state import RunState
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.lightning.datamodule import ImageDataModule
-from torchmlp.lightning.run_folder import loggers_for, new_run_folder, write_summary
+from torchmlp.lightning.run_folder import loggers_for, new_run_folder
 from torchmlp.lightning.schedules import for_lightning
 from torchmlp.nn.param_groups import scale_rates
 
@@ -46,21 +46,7 @@ from pytorch_lightning.cli import (  # isort: skip  after torchvision's repair
     SaveConfigCallback,
     instantiate_class,
 )
-from pytorch_lightning.utilities.model_helpers import is_overridden  # isort: skip
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "model": {
-        "class_path": "torchmlp.Classifier",
-        "init_args": {"dropout": 0.3, "input_dropout": 0.2},
-    },
-    "data": {"class_path": "torchmlp.ImageDataModule", "init_args": {"max_shift": 1}},
-    "optimizer": {
-        "class_path": "torch.optim.SGD",
-        "init_args": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    },
-    "lr_scheduler": {"class_path": "torchmlp.lightning.schedules.OneCycle"},
-}
-TRAINER_DEFAULTS = {"max_epochs": 20, "log_every_n_steps": 50}
 # What a run that fails leaves behind; a folder with none of it is removed.
 KEPT = ("metrics.csv", "checkpoints/*.ckpt", "broken.pt", "diagnosis.json")
 BASES = {
@@ -117,17 +103,26 @@ class SaveConfig(SaveConfigCallback):
             write_atomically(Path(folders[0]) / self.config_filename, text)
 
 
-class CommandLine(LightningCLI):
-    """`fit`, `validate`, `test` and `predict` for an MLP on images, or for any module and data."""
+class ConfiguredRun(LightningCLI):
+    """A model, data and a trainer as a command line names them, for what the command does.
 
-    def __init__(self, interruption: SaveWhenInterrupted, instead: Instead | None = None) -> None:
-        self.interruption, self.instead = interruption, instead
+    Args:
+        words: LightningCLI's own, the command first.
+        purpose: what is done.
+        interruption: hears Ctrl-C and SIGTERM.
+    """
+
+    def __init__(
+        self, words: list[str], purpose: Purpose, interruption: SaveWhenInterrupted
+    ) -> None:
+        self.words, self.purpose, self.interruption = words, purpose, interruption
         self.exit_code = DONE
         self.monitor: HealthMonitor | None = None
-        self.configurations = values_of(sys.argv[1:], "--config") + values_of(sys.argv[1:], "-c")
+        self.configurations = values_of(words, "--config") + values_of(words, "-c")
         self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
         self.folder: Path | None = None
         self.configures_optimizer = False  # whether the module trains by the optimizer given here
+        read_old_names()
         try:
             super().__init__(
                 pl.LightningModule,
@@ -140,11 +135,21 @@ class CommandLine(LightningCLI):
                 seed_everything_default=0,
                 trainer_defaults=TRAINER_DEFAULTS,
                 run=True,
+                args=words,
             )
         except BaseException:
             if self.folder and not any(path for name in KEPT for path in self.folder.glob(name)):
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
+
+    @property
+    def given(self) -> Any:
+        """The command's configuration, with classes instantiated."""
+        return self.config_init[self.subcommand]
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Of the words handed over; Lightning's own warns where sys.argv holds some too."""
+        self.config = parser.parse_args(args)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser that takes no abbreviations: `--trainer.max_epoch` is a mistake."""
@@ -154,7 +159,7 @@ class CommandLine(LightningCLI):
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
         # The other commands' arguments are not asked for, and take as long as this one's.
-        if subcommand != sys.argv[1]:
+        if subcommand != self.words[0]:
             return self.init_parser(**kwargs)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
@@ -172,7 +177,7 @@ class CommandLine(LightningCLI):
         try:
             super()._set_seed()
         except ValueError as error:
-            seed = self._get(self.config, "seed_everything")
+            seed = self.config[self.subcommand].seed_everything
             raise UsageError(f"--seed: expected 0 to {2**32 - 1}, got {seed}") from error
 
     def before_instantiate_classes(self) -> None:
@@ -184,7 +189,11 @@ class CommandLine(LightningCLI):
         _check_nulls("stop", config.stop, Stopping)
         model, data, trainer = config.model, config.data, config.trainer
         counted = trainer.max_epochs == TRAINER_DEFAULTS["max_epochs"]
-        if trainer.max_steps != -1 and counted and "--trainer.max_epochs" not in sys.argv:
+        if (
+            trainer.max_steps != -1
+            and counted
+            and "--trainer.max_epochs" not in names_in(self.words)
+        ):
             trainer.max_epochs = -1  # who counts in steps has not asked for our number of epochs
         if (model.class_path, data.class_path) != tuple(
             DEFAULTS[key]["class_path"] for key in ("model", "data")
@@ -203,7 +212,7 @@ class CommandLine(LightningCLI):
         ours = (pl.LightningModule.configure_optimizers, Classifier.configure_optimizers)
         if own not in ours and not self._asks_for_optimizer():
             return  # a module that brings its own optimizer keeps it until one is asked for
-        init, then = (self._get(self.config_init, key) for key in ("optimizer", "lr_scheduler"))
+        init, then = (self.given[key] for key in ("optimizer", "lr_scheduler"))
         if not init:
             return
         self.configures_optimizer = True
@@ -221,8 +230,8 @@ class CommandLine(LightningCLI):
     def _asks_for_optimizer(self) -> bool:
         """Whether a flag names an optimizer or scheduler, or a configuration another than ours."""
         keys = ("optimizer", "lr_scheduler")
-        named = {name.lstrip("-").partition(".")[0] for name in names_in(sys.argv[1:])}
-        defaults = self._parser(self.subcommand).get_defaults()
+        named = {name.lstrip("-").partition(".")[0] for name in names_in(self.words)}
+        defaults = subcommand_parser(self).get_defaults()
         config = self.config[self.subcommand]
         return any(key in named or config[key] != defaults[key] for key in keys)
 
@@ -237,7 +246,7 @@ class CommandLine(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with this package's loggers, checkpoints and progress."""
-        given = self._get(self.config_init, "trainer")
+        given = self.given["trainer"]
         if given["accelerator"] in ("gpu", "cuda") and not _has_gpu():
             raise UsageError(
                 f"--accelerator {given['accelerator']}: expected a GPU, torch {torch.__version__} "
@@ -248,7 +257,7 @@ class CommandLine(LightningCLI):
             self.monitor = HealthMonitor()
             callbacks.append(self.monitor)
         if not given["fast_dev_run"]:
-            if self.instead and not self.instead.has_run_folder:
+            if not self.purpose.has_run_folder:
                 kwargs["logger"] = False
             elif given["logger"] in (None, True) and _rank() == 0:
                 self.folder = new_run_folder(given["default_root_dir"] or ".")
@@ -268,113 +277,26 @@ class CommandLine(LightningCLI):
         kwargs["plugins"] = [*_as_list(given["plugins"]), AtomicCheckpointIO()]
         kwargs["callbacks"] = [*_as_list(given["callbacks"]), *callbacks]
         trainer = super().instantiate_trainer(**kwargs)
-        self.processes = Processes(trainer, self.interruption.interruption)
+        self.processes = Processes(trainer, self.interruption.interruption, self.words)
         return trainer
 
     def _watches(self, given: Any) -> bool:
         """Whether a monitor looks at the run: a fit that is meant, unless it is not wanted."""
-        wanted = self.subcommand == "fit" and self._get(self.config_init, "health")
-        return bool(wanted) and not given["fast_dev_run"] and not self.instead
+        return bool(self.purpose.trains and self.given["health"]) and not given["fast_dev_run"]
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def fit(self, **arguments: Any) -> None:
+        """What the command is for, with the run that its line configures."""
         try:
-            super()._run_subcommand(subcommand)
+            self.exit_code = self.purpose.action(self, arguments)
         except Exception as error:
             if lost := self.processes.lost(error):
                 raise lost from error
             raise
 
-    def fit(self, **arguments: Any) -> None:
-        """Train, then test the best checkpoint; or say why that would fail."""
-        if self.instead:
-            self.exit_code = self.instead.run(self)
-            return
-        start = time.monotonic()
-        self.trainer.fit(**arguments)
-        seconds = time.monotonic() - start
-        if self._get(self.config_init, "trainer")["fast_dev_run"]:
-            self._say("fast run: one batch through every stage; nothing was written")
-            return
-        trained_by = getattr(self.model, "trained_by", "")
-        if trained_by.startswith("autograd"):
-            self._say(f"trained by {trained_by}")
-        reason = self._get(self.config_init, "stop").reason
-        if reason:
-            self._say(f"stopped after {self.trainer.current_epoch} epochs: {reason}")
-        kept = self.checkpoints
-        # A run that max_steps or max_time ends within its first epoch has a last, but no best.
-        best = (kept.best_model_path or kept.last_model_path) if kept else ""
-        metrics = self._test(best or None)
-        if best:
-            self._say(f"checkpoint {(best := _short_path(best))}")
-        self._say_findings()
-        if self.folder:
-            write_summary(self.folder, summary(self, metrics, seconds, best))
-            self._say(f"logs {_short_path(self.folder)} ({', '.join(_listed(self.folder))})")
+    validate = test = predict = fit
 
-    def _say_findings(self) -> None:
-        report = self.monitor.report if self.monitor else None
-        if report is None or report.healthy:
-            return
-        for finding in report.findings:
-            self._say(f"diagnosis: {finding}")
-        if self.folder:
-            self._say(f"more: python train.py report {_short_path(self.folder)}")
-
-    def validate(self, **arguments: Any) -> None:
-        """Measure a checkpoint on the validation images."""
-        measured = self.trainer.validate(**{**arguments, "verbose": False})
-        if not measured:
-            raise UsageError("validate: no images are held out; expected --data.val_size above 0")
-        self._report(measured[0], "validate")
-
-    def test(self, **arguments: Any) -> None:
-        """Measure a checkpoint on the test images."""
-        if not self._test(arguments["ckpt_path"]):
-            raise UsageError("test: nothing was measured; expected a test_step and test images")
-
-    def predict(self, **arguments: Any) -> None:
-        """Write the probabilities of the test images' classes to predictions.csv."""
-        if self.trainer.world_size > 1:
-            raise UsageError("predict: expected one device, for the rows are written in order")
-        batches: Any = self.trainer.predict(**{**arguments, "return_predictions": True})
-        if not self.folder or not batches or not isinstance(batches[0], torch.Tensor):
-            return
-        path = self.folder / "predictions.csv"
-        probabilities = torch.cat(batches)
-        sick = int((~probabilities.isfinite()).any(-1).sum())
-        if sick:
-            raise NonFiniteLossError(
-                f"{sick} of {len(probabilities)} predictions are nan or infinite: the weights are "
-                f"sick; nothing was written"
-            )
-        names = tuple(str(k) for k in range(probabilities.shape[-1]))
-        if isinstance(self.datamodule, ImageDataModule):
-            names = self.datamodule.classes
-        write_predictions(path, probabilities, names)
-        data = measured_on(self.datamodule, "predict")
-        self._say(f"predictions {_short_path(path)} ({data})")
-
-    def _test(self, checkpoint: str | None) -> dict[str, float]:
-        if not is_overridden("test_step", self.model):
-            return {}
-        data = self.datamodule
-        measured = self.trainer.test(self.model, data, ckpt_path=checkpoint, verbose=False)
-        if not measured:
-            return {}  # no batch of the test images is wanted
-        self._report(measured[0], "test")
-        return dict(measured[0])
-
-    def _report(self, metrics: Any, stage: str) -> None:
-        for name, value in metrics.items():
-            if name.endswith("loss") and not math.isfinite(value):
-                raise NonFiniteLossError(
-                    f"{name.replace('_', ' ')} is {value}: the weights are sick"
-                )
-        if self.trainer.is_global_zero and metrics:
-            print_metrics(metrics, measured_on(self.datamodule, stage))
-
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line, once for all processes."""
         if self.trainer.is_global_zero:
             say(line)
 
@@ -415,18 +337,6 @@ def _check_nulls(section: str, settings: Any, owner: Any) -> None:
 def _as_list(one_or_more: Any) -> list[Any]:
     """What Lightning takes alone or in a list, as a list."""
     return one_or_more if isinstance(one_or_more, list) else [one_or_more] if one_or_more else []
-
-
-def _listed(folder: Path) -> list[str]:
-    return sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".csv", ".json", ".yaml")
-    )
-
-
-def _short_path(path: str | Path) -> str:
-    """The path from here where it lies below, else whole."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _rank() -> int:

@@ -8,10 +8,11 @@ import yaml
 
 from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
-from torchmlp.cli.commands.diagnose import PAGE, RECORD, REMEDY, DiagnoseOptions, write
 from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.running import adapters as configured
+from torchmlp.cli.program import program
+from torchmlp.cli.running import adapters
+from torchmlp.cli.running.diagnosis_files import PAGE, RECORD, REMEDY, write
 from torchmlp.cli.running.output import say
 from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import diagnose_run
@@ -23,20 +24,20 @@ from torchmlp.lightning.classifier import Classifier
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 
 
-def diagnose_configured(cli: Any, options: DiagnoseOptions) -> int:
+def diagnose(cli: Any, steps: int, *, fix: bool, replay: Path | None) -> int:
     """Diagnose the model, data and optimizer of a command line, or replay a saved step of it.
 
     Returns:
         0 healthy, 3 sick.
     """
-    run = configured.run(cli, options.steps)
-    if options.replay:
-        return _replay(cli.model, run, options.replay)
-    found = diagnose_run(run, options.steps)
+    run = adapters.run_of_steps(cli, steps)
+    if replay:
+        return _replay(cli.model, run, replay)
+    found = diagnose_run(run, steps)
     folder: Path | None = cli.folder
     if folder is not None:
         write(found, folder)  # first: a reader that goes away loses nothing
-    fixed = _fix(cli, found, folder or Path()) if options.fix and not found.healthy else ""
+    fixed = _fix(cli, found, folder or Path()) if fix and not found.healthy else ""
     say(str(found))
     if folder is not None:
         say(f"{'' if found.healthy else chr(10)}diagnosis {folder} ({PAGE}, {RECORD})")
@@ -94,7 +95,7 @@ def _fix(cli: Any, found: Report, folder: Path) -> str:
     path = folder / REMEDY
     write_atomically(path, f"# {best.name}\n{yaml.safe_dump(patch, sort_keys=False)}")
     config = " ".join(f"--config {name}" for name in cli.configurations)
-    return f"remedy {path}\ntry it: python train.py fit {config} --config {path}".replace("  ", " ")
+    return f"remedy {path}\ntry it: {program()} fit {config} --config {path}".replace("  ", " ")
 
 
 def _as_classifier(found: Report, patch: dict[str, Any]) -> dict[str, Any] | None:

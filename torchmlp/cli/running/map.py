@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from torchmlp._runtime.atomic_file import write_atomically
-from torchmlp.cli.commands.map import MapOptions
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
-from torchmlp.cli.running import adapters as configured
+from torchmlp.cli.running import adapters
 from torchmlp.cli.running.output import say
 from torchmlp.figures.save import save
 from torchmlp.figures.stability.lr_curve import rate_figure
@@ -40,40 +39,55 @@ CURVE = "learning_rate"
 LINES = 10  # of progress, where there is no terminal to draw a bar in
 
 
-def draw_map(cli: Any, options: MapOptions) -> int:
+def draw_map(
+    cli: Any,
+    *,
+    steps: int,
+    output: Path | None,
+    engine: str,
+    workers: int | None,
+    memory: float | None,
+    **values: Sequence[Any],
+) -> int:
     """Train every combination that has not been trained yet, and say what came of them.
+
+    Args:
+        cli: the configured run.
+        steps: of each combination.
+        output: the folder; None is lightning_logs/map.
+        engine: "pool" or "ray".
+        workers: processes; None is as many as there are cores.
+        memory: GB at most; None is half of what is free.
+        values: widths, batch_sizes, lrs, depths, inits and seeds; empty ones are the defaults.
 
     Returns:
         0; 1 where an engine or the disk failed, 130 where somebody interrupted, 143 on SIGTERM.
     """
-    own, config = configured.cell(cli), configured.config(cli, options.steps)
-    grid = grid_of(options, own)
-    samples = configured.samples(cli)
+    own, config = adapters.own_cell(cli), adapters.map_config(cli, steps)
+    grid = grid_of(values, own)
+    data = adapters.map_data(cli)
     settings = {**asdict(config), "data": getattr(cli.datamodule, "title", "")}
-    settings["samples"] = len(samples.inputs)
+    settings["samples"] = len(data.inputs)
     try:
-        results = Results(options.output or Path(LOGS) / "map", settings)
+        results = Results(output or Path(LOGS) / "map", settings)
     except ResultsError as error:
         raise UsageError(str(error)) from error
+    limit = int(memory * 1e9) if memory else available_memory() // 2
     with results:
         if results.dropped:
             say(results.dropped)
-        left_out = ", ".join(configured.left_out(cli))
-        code = _train(results, grid, config, samples, options, left_out)
+        ignored = ", ".join(adapters.ignored_settings(cli))
+        code = _train(results, grid, config, data, engine, workers, limit, ignored)
         if code == DONE:
             _report([results.finished[cell] for cell in grid.cells()], own, config, results.folder)
     return code
 
 
-def grid_of(options: MapOptions, own: Cell) -> Grid:
+def grid_of(values: Mapping[str, Sequence[Any]], own: Cell) -> Grid:
     """The cells that are asked for; depth, init and seed are the run's own by default."""
-    given: dict[str, Any] = {
-        name: values
-        for name in ("widths", "batch_sizes", "depths", "inits", "seeds")
-        if (values := getattr(options, name))
-    }
-    if options.lrs:
-        given["lrs"] = tuple(parse_rates(options.lrs))
+    given: dict[str, Any] = {name: tuple(some) for name, some in values.items() if some}
+    if "lrs" in given:
+        given["lrs"] = tuple(parse_rates(given["lrs"]))
     default = {"depths": (own.depth,), "inits": (own.init,), "seeds": (own.seed,)}
     return Grid(**{**default, **given})
 
@@ -83,8 +97,10 @@ def _train(
     grid: Grid,
     config: MapConfig,
     samples: MapData,
-    options: MapOptions,
-    left_out: str,
+    engine: str,
+    workers: int | None,
+    memory: int,
+    ignored: str,
 ) -> int:
     """Train the cells that are not finished, and keep each that is; the exit code."""
     cells = [cell for cell in grid.cells() if cell not in results.finished]
@@ -92,14 +108,10 @@ def _train(
         say(f"{len(grid) - len(cells)} of {len(grid)} cells are in {results.path} already")
     if not cells:
         return DONE
-    memory = int(options.memory * 1e9) if options.memory else available_memory() // 2
-    tasks = split(tasks_of(cells), config, samples, memory=memory, workers=options.workers)
+    tasks = split(tasks_of(cells), config, samples, memory=memory, workers=workers)
     config.module(cells[0])  # refuses what no map can be drawn of
-    say(
-        plan(tasks, config, samples, workers=options.workers)
-        + f", without {left_out}" * bool(left_out)
-    )
-    finished = ENGINES[options.engine](tasks, config, samples, options.workers)
+    say(plan(tasks, config, samples, workers=workers) + f", without {ignored}" * bool(ignored))
+    finished = ENGINES[engine](tasks, config, samples, workers)
     try:
         for some in _shown(finished, tasks, config, samples):
             for result in some:
@@ -176,14 +188,14 @@ def _report(results: list[CellResult], own: Cell, config: MapConfig, folder: Pat
     say(f"map {folder} (cells.jsonl, {', '.join(figures)} and .svg)")
 
 
-def find_rate(cli: Any, options: MapOptions) -> int:
-    """Find the largest stable rate of the configured run, and draw the curve.
+def find_lr(cli: Any, steps: int, output: Path | None) -> int:
+    """Find the largest stable learning rate of the configured run, and draw the curve.
 
     Returns:
         0, or 3 where no rate is stable.
     """
-    found = find_for(configured.run(cli, options.steps), steps=options.steps)
-    folder = options.output or Path(LOGS) / "map"
+    found = find_for(adapters.run_of_steps(cli, steps), steps=steps)
+    folder = output or Path(LOGS) / "map"
     folder.mkdir(parents=True, exist_ok=True)
     save(rate_figure(found), folder, CURVE)
     write_atomically(folder / f"{CURVE}.json", found.to_json() + "\n")

@@ -64,3 +64,9 @@ def summary(cli: Any, metrics: dict[str, float], seconds: float, checkpoint: str
 def say(line: str) -> None:
     """Print a line of the report."""
     print(line, flush=True)  # noqa: T201  the program's output
+
+
+def short_path(path: str | Path) -> str:
+    """The path from here where it lies below, else whole."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -31,6 +31,8 @@ class LostProcessError(RuntimeError):
 class Launcher(SubprocessLauncher):  # type: ignore[misc]
     """Lightning's, without its observer: that one kills this process where another has ended."""
 
+    words: list[str]
+
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kw: Any
     ) -> Any:
@@ -38,7 +40,7 @@ class Launcher(SubprocessLauncher):  # type: ignore[misc]
         del trainer
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
-            start_other_processes(self)
+            start_other_processes(self, self.words)
         set_threads(self.num_processes)
         return function(*args, **kw)
 
@@ -49,16 +51,17 @@ class Processes:
     Args:
         trainer: about to start them.
         interruption: where a signal ends this process at once, it ends them too.
+        words: of the command line that each of them is started with.
     """
 
-    def __init__(self, trainer: pl.Trainer, interruption: Interruption) -> None:
+    def __init__(self, trainer: pl.Trainer, interruption: Interruption, words: list[str]) -> None:
         self.parent, self.size = os.getppid(), trainer.world_size
         self.rank = int(os.environ.get("LOCAL_RANK", "0"))
         self.interruption = interruption
         self.launcher: Any = trainer.strategy.launcher
         if no_launcher() or not isinstance(self.launcher, SubprocessLauncher):
             return
-        self.launcher.__class__ = Launcher
+        self.launcher.__class__, self.launcher.words = Launcher, words
         interruption.before_leaving = self.end
         threading.Thread(target=self._watch, daemon=True).start()
 

@@ -4,64 +4,56 @@ import dis
 import logging
 import sys
 import warnings
-from pathlib import Path
-from typing import Any, TextIO
-
-import yaml
+from typing import TextIO
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.interruption import Interruption
+from torchmlp.cli.commands.command import Purpose
 from torchmlp.cli.errors import UsageError, innermost, short
 from torchmlp.cli.exit_codes import DONE, FAILED, SICK
-from torchmlp.cli.instead import Instead
-from torchmlp.cli.parsing.arguments import names_in, value_of, values_of
-from torchmlp.cli.running.checkpoint_argument import is_configured, network_words, read_checkpoint
-from torchmlp.cli.running.configured_run import CommandLine
+from torchmlp.cli.program import program
+from torchmlp.cli.running.checkpoint_argument import resolve_checkpoint
+from torchmlp.cli.running.configured_run import ConfiguredRun
 from torchmlp.cli.running.processes import LostProcessError
 from torchmlp.data import DataError
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
-from torchmlp.lightning.checkpoints.files import find_checkpoint
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
-from torchmlp.lightning.run_folder import LOGS
 
 from lightning_fabric.utilities.exceptions import (  # isort: skip  after torchvision's repair
     MisconfigurationException,
 )
 
 
-def run(
-    words: list[str], instead: Instead | None = None, interruption: Interruption | None = None
-) -> int:
-    """Run a command line that `rewrite` has seen, or do something else with what it would fit.
+def run(words: list[str], purpose: Purpose, interruption: Interruption | None = None) -> int:
+    """Run a command line that `rewrite` has seen.
 
     Args:
-        words: the command line.
-        instead: what else to do.
+        words: LightningCLI's own, the command first.
+        purpose: what is done with the run that they configure.
         interruption: hears Ctrl-C and SIGTERM; None is nobody.
 
     Returns:
         The exit code; 2 is raised as UsageError.
     """
-    _quieten()
+    _silence_lightning()
     saving = SaveWhenInterrupted(interruption)
     try:
-        return _run(words, instead, saving)
+        return _run(words, purpose, saving)
     except BaseException:
         # Whatever has become of what it broke off: there was a signal.
         if saving.interruption.number is None:
             raise
-        _tell_of_interruption(saving, trains=words[0] == "fit" and instead is None)
+        _print_interruption(saving, trains=purpose.trains)
         return saving.interruption.exit_code
 
 
-def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted) -> int:
+def _run(words: list[str], purpose: Purpose, saving: SaveWhenInterrupted) -> int:
     try:
-        sys.argv[1:] = _with_checkpoint(words)
-        return CommandLine(saving, instead).exit_code
+        return ConfiguredRun(resolve_checkpoint(words), purpose, saving).exit_code
     except NonFiniteLossError as error:
-        _complain(f"sick: {error}")
+        _print_error(f"sick: {error}")
         for note in getattr(error, "__notes__", ()):
-            _complain(note)
+            _print_error(note)
         return SICK
     except SystemExit as error:
         if saving.interruption.number is not None:
@@ -69,7 +61,7 @@ def _run(words: list[str], instead: Instead | None, saving: SaveWhenInterrupted)
         return int(error.code or DONE)  # --help, --print_config
     except (DataError, LostProcessError) as error:
         if str(error):
-            _complain(f"error: {short(str(error))}")
+            _print_error(f"error: {short(str(error))}")
         return FAILED
     except Exception as error:
         if mistake := _mistake_in(error):
@@ -88,61 +80,7 @@ def _mistake_in(error: Exception) -> str:
     return ""
 
 
-def _with_checkpoint(words: list[str]) -> list[str]:
-    """The line with --ckpt_path as a file, and the data that checkpoint was trained on.
-
-    The data are taken from the checkpoint where neither a flag nor a configuration names any: a
-    network trained on one data set and silently tested on another helps nobody.
-    """
-    which = value_of(words, "--ckpt_path")
-    if which is None:
-        return words
-    folder = Path(value_of(words, "--trainer.default_root_dir") or ".") / LOGS
-    try:
-        path = find_checkpoint(which, folder)
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
-    checkpoint = read_checkpoint(path, words[0], folder)
-    data = checkpoint.get("datamodule_hyper_parameters", {})
-    words = [*words[: words.index("--ckpt_path")], "--ckpt_path", str(path)]
-    _check_model_flags(words, checkpoint.get("hyper_parameters", {}))
-    words[1:1] = network_words(words, checkpoint, path)
-    if not _names_data(words):
-        named = names_in(words)
-        # A run that goes on goes on with the same batches.
-        own = ("batch_size", "val_size", "max_shift") if words[0] == "fit" else ()
-        keys = [key for key in ("dataset", "source", *own) if f"--data.{key}" not in named]
-        words[1:1] = [f"--data.{key}={data[key]}" for key in keys if data.get(key) is not None]
-    return words
-
-
-def _names_data(words: list[str]) -> bool:
-    """Whether a flag names another class of data, or a configuration has a section on them."""
-    return "--data" in names_in(words) or is_configured(words, "data")
-
-
-def _check_model_flags(words: list[str], settings: dict[str, Any]) -> None:
-    """Refuse a flag that contradicts the checkpoint, whose settings would silently win.
-
-    Raises:
-        UsageError: it asks for another model than the checkpoint holds.
-    """
-    for name in names_in(words):
-        key = name.removeprefix("--model.")
-        if name == key or key not in settings:
-            continue
-        try:
-            wanted = yaml.safe_load(values_of(words, name)[-1])
-        except (yaml.YAMLError, ValueError, IndexError):
-            continue  # the parser tells
-        if wanted not in (settings[key], [settings[key]]) and [wanted] != settings[key]:
-            raise UsageError(
-                f"{name}: the checkpoint is of another shape or kind, {key}={settings[key]}, "
-                f"got {wanted}; leave {name} out"
-            )
-
-
-def _tell_of_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
+def _print_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
     cause = saving.interruption.word
     if getattr(pl.utilities.rank_zero_only, "rank", 0):
         return  # the first process tells of all
@@ -152,11 +90,13 @@ def _tell_of_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
         again = (
             f"--config {config} --ckpt_path {path}" if config.exists() else f"--ckpt_path {path}"
         )
-        _complain(f"{cause}; saved {path}\ngo on with: python train.py fit {again}")
+        _print_error(f"{cause}; saved {path}\ngo on with: {program()} fit {again}")
     elif saving.has_ended:
-        _complain(f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}")
+        _print_error(
+            f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}"
+        )
     else:
-        _complain(f"{cause}; no further checkpoint was written" if trains else cause)
+        _print_error(f"{cause}; no further checkpoint was written" if trains else cause)
 
 
 def _is_of_checkpoint(error: Exception) -> bool:
@@ -199,7 +139,7 @@ def _is_users_mistake(error: Exception) -> bool:
     )
 
 
-def _quieten() -> None:
+def _silence_lightning() -> None:
     """Leave what a user can act on: warnings in one line, none of Lightning's announcements."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -225,8 +165,8 @@ def _one_line(
     line: str | None = None,
 ) -> None:
     del category, filename, lineno, file, line
-    _complain(f"warning: {short(str(message), lines=6)}")
+    _print_error(f"warning: {short(str(message), lines=6)}")
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201  the program's words to its user

@@ -1,14 +1,16 @@
-"""`train.py verify`: is somebody's backward pass right, and if not, which mistake does it hold?"""
+"""Verify a backward pass written elsewhere, from a function or from arrays."""
 
 import argparse
 import importlib.util
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from torchmlp.cli.commands.options import OptionParser
 from torchmlp.cli.errors import UsageError
 from torchmlp.cli.exit_codes import DONE, FAILED
+from torchmlp.cli.program import program
 from torchmlp.gradcheck.explain.mistakes import Mistake
 from torchmlp.gradcheck.external.gradients import (
     OUTPUTS,
@@ -21,33 +23,7 @@ from torchmlp.gradcheck.external.probe import Function, FunctionError, ask
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
 
-HELP = """\
-python train.py verify FILE.py:function      a function of yours that computes gradients
-python train.py verify gradients.npz         gradients from anywhere, in arrays
-
-The function is called as function(x, target, weights, biases), with numpy arrays and lists of them,
-and returns loss, grad_weights, grad_biases: the mean loss of the batch (or None) and two lists of
-arrays, first layer first. The file holds x, target, W1, b1, W2, b2, ..., dW1, db1, dW2, db2, ...
-and, if you have it, loss. Weights are (fan_out, fan_in) or (fan_in, fan_out), as your code uses
-them.
-
-By the loss reported, the network is recognised: activations, output, loss. Where that is in doubt:
-
-  --activation NAME         of the hidden layers: relu, sigmoid, tanh, ...
-  --output_activation NAME  of the last layer, or softmax; identity: the loss reads logits
-  --loss NAME               cross_entropy, mse (½ squared error) or bce
-  --hidden N [N ...]        widths of the hidden layers your function expects (default: one of 6)
-  --labels                  your function wants targets as labels (B,), not as one-hot rows (B, K)
-  --weight_decay RATE       ½ RATE |W|² belongs to the loss
-
-Exit codes: 0 the gradients are right, 1 they are wrong, 2 usage
-"""
 INPUTS, CLASSES = 5, 3
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"verify: {message}\nAll options: python train.py verify --help")
 
 
 def verify(words: Sequence[str]) -> int:
@@ -59,9 +35,8 @@ def verify(words: Sequence[str]) -> int:
     Raises:
         UsageError: a file, function, array or option that is not what it should be.
     """
-    parser = _Parser(prog="train.py verify", add_help=False, allow_abbrev=False)
+    parser = OptionParser("verify")
     parser.add_argument("source", nargs="?")
-    parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--activation", choices=list(ACTIVATIONS))
     parser.add_argument("--output_activation", choices=OUTPUTS)
     parser.add_argument("--loss", choices=list(LOSSES))
@@ -69,12 +44,9 @@ def verify(words: Sequence[str]) -> int:
     parser.add_argument("--labels", action="store_true")
     parser.add_argument("--weight_decay", type=float, default=0.0)
     options = parser.parse_args(list(words))
-    if options.help or not options.source:
-        if options.help:
-            print(HELP, end="")  # noqa: T201  the program's output
-            return DONE
+    if not options.source:
         raise UsageError(
-            "verify: expected FILE.py:function or FILE.npz; see train.py verify --help"
+            f"verify: expected FILE.py:function or FILE.npz; see {program()} verify --help"
         )
     known = {
         name: value
