@@ -94,3 +94,16 @@ def test_a_passing_folder_passes(tmp_path: Path) -> None:
     with temporary_folder(tmp_path / "a") as folder:
         folder.replace(tmp_path / "a")
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_without_locks_of_files_everything_is_imported_and_written(tmp_path: Path) -> None:
+    """Windows has no fcntl: the map, checkpoints and shards are there all the same."""
+    program = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path\n"
+        "from torchmlp._runtime.atomic_file import sweep, write_atomically\n"
+        "import torchmlp.stability.map.store, torchmlp._runtime.sealed_file, torchmlp.data.shards\n"
+        "folder = Path(sys.argv[1]); write_atomically(folder / 'a', 'text'); sweep(folder)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

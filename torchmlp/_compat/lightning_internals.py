@@ -51,7 +51,6 @@ _EXACT_RESUME = (
     "_logger_connector._progress_bar_metrics",
     "_logger_connector._first_loop_iter",
     "_logger_connector.should_update_logs",
-    "_logger_connector.metrics",
     "fit_loop._restarting",
     "fit_loop._data_fetcher",
     "fit_loop.reset_restart_stage",

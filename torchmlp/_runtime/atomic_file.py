@@ -1,6 +1,5 @@
 """Atomic writes: a file or folder is there whole, or not at all."""
 
-import fcntl
 import os
 import re
 import secrets
@@ -10,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed and needs no lock
+    fcntl = None  # type: ignore[assignment]
 
 # How a name ends under which something is written: given here, and by nobody else.
 _OURS = re.compile(r".\.[0-9a-f]{8}\.part")
@@ -84,7 +88,8 @@ def _remove_stale(path: Path) -> None:
     try:
         # A writer holds the lock until it ends, however it ends; it takes it just after it has made
         # the file.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if time.time() - os.fstat(handle).st_mtime < STALE_S:
             return
         if path.is_dir():
@@ -101,5 +106,5 @@ def _part_of(path: Path) -> Path:
 
 def _lock(handle: int) -> None:
     # A disk without locks is one where nothing is swept either.
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,11 +3,12 @@
 import csv
 import json
 import os
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from torchmlp._compat.lightning import pl
-from torchmlp._runtime.atomic_file import sweep, write_atomically
+from torchmlp._runtime.atomic_file import atomic_writer, sweep, write_atomically
 
 from lightning_fabric.loggers.logger import rank_zero_experiment  # isort: skip  after pl
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter  # isort: skip
@@ -86,12 +87,12 @@ class _Writer(ExperimentWriter):
         path = Path(self.metrics_file_path)
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        part = path.with_name(f".{path.name}.part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames)
+        with atomic_writer(path) as file:
+            text = TextIOWrapper(file, encoding="utf-8", newline="")
+            writer = csv.DictWriter(text, fieldnames)
             writer.writeheader()
             writer.writerows(rows)
-        part.replace(path)
+            text.detach()  # flushed, and left open
 
 
 def write_summary(folder: str | os.PathLike[str], summary: dict[str, Any]) -> Path:

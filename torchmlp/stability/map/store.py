@@ -1,6 +1,5 @@
 """The results of a map as a file: a line for each cell, written as it finishes."""
 
-import fcntl
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -10,10 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from torchmlp._runtime.atomic_file import sweep, write_atomically
 from torchmlp.stability.map.cell import OUTCOMES, Cell, CellResult
 
-CELLS, SETTINGS = "cells.jsonl", "settings.json"
+CELLS, SETTINGS, LOCK = "cells.jsonl", "settings.json", ".lock"
 OTHER = "another --output"
 _KINDS: dict[str, Any] = {f.name: f.type for owner in (Cell, CellResult) for f in fields(owner)}
 del _KINDS["cell"]
@@ -48,6 +49,7 @@ class Results:
         self.folder, self.dropped = Path(folder), ""
         self.path = self.folder / CELLS
         self.finished: dict[Cell, CellResult] = {}
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             sweep(self.folder)
@@ -56,11 +58,11 @@ class Results:
         except OSError as error:
             raise ResultsError(_cannot("write", self.path, error)) from error
         try:
-            self._lock()
+            self._acquire()
             self._compare(settings)
             self._read()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def __enter__(self) -> "Results":  # noqa: PYI034  beartype knows Self in decorated classes only
@@ -77,6 +79,7 @@ class Results:
     def close(self) -> None:
         """Let others write here."""
         self._file.close()
+        self._lock.release()
 
     def add(self, result: CellResult) -> None:
         """Append a finished cell; numbers that are not finite become None.
@@ -101,10 +104,10 @@ class Results:
         result = CellResult.from_json(values)
         self.finished[result.cell] = result
 
-    def _lock(self) -> None:
+    def _acquire(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
             raise ResultsError(
                 f"another map is being written to {self.folder}; wait for its end, or give {OTHER}"
             ) from error
