@@ -1,9 +1,18 @@
 """Turning what the libraries say of a user's mistake into one to three lines."""
 
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from torchmlp._compat.jsonargparse_messages import (
+    choices_in,
+    class_path_in,
+    key_in,
+    kinds_in,
+    objections_in,
+    unknown_option_in,
+    value_in,
+    wants_a_class,
+)
 from torchmlp.cli.program import program
 
 
@@ -28,39 +37,23 @@ def explain(message: str, options: Iterable[str], classes: Mapping[str, Iterable
     """
     if (cause := innermost(message)) != message:
         return cause
-    for unknown in (
-        r"unrecognized arguments: ([^\s=]+)",
-        r"[Oo]ption '([\w.]+)' is not accepted",
-        r"does not accept option '(\w+)",
-    ):
-        if found := re.search(unknown, message):
-            return unknown_option(found[1], options)
-    key = (re.findall(r'[Pp]arser key "([\w.]+)"', message) or [""])[-1]
-    value = (re.findall(r"(?:Got value|Given value): (.*)", message) or [""])[-1].strip()
-    if key in classes and "import path" in message:
-        value = (re.findall(r"'class_path': '(.*?)'", value) or [value])[0]  # from a configuration
+    if unknown := unknown_option_in(message):
+        return unknown_option(unknown, options)
+    key, value = key_in(message), value_in(message)
+    if key in classes and wants_a_class(message):
+        value = class_path_in(value)
         return f"{key}: unknown class {value!r}{_hint(value, classes[key])}"
-    choices = re.findall(r"'([\w.-]+)'", " ".join(re.findall(r"Literal\[(.*?)\]", message)))
-    if key and choices:
-        return f"{key}: expected one of {', '.join(dict.fromkeys(choices))}; got {value!r}"
-    kinds = dict.fromkeys(re.findall(r"Expected an? <class '([\w.]+)'>", message))
-    if key and kinds:
+    if key and (choices := choices_in(message)):
+        return f"{key}: expected one of {', '.join(choices)}; got {value!r}"
+    if key and (kinds := kinds_in(message)):
         names = " or ".join(_plain(kind) for kind in kinds if kind != "NoneType")
         return f"{key}: expected {names}, got {value!r}"
     return short(message)
 
 
 def innermost(message: str) -> str:
-    """The one cause in a report on alternatives none of which fits; else the message itself.
-
-    jsonargparse lists what each alternative of an optional class objected to; "is not None" is one
-    of the objections, what the class itself said is the other.
-    """
-    _, listed, causes = message.partition("Errors:\n")
-    if not listed:
-        return message
-    items = re.split(r"\n\s*(?:- |Given )", "\n" + causes)
-    said = [item for item in items if item.strip() and not re.match(r"Expected an? |value", item)]
+    """The one cause in a report on alternatives none of which fits; else the message itself."""
+    said = objections_in(message)
     return short(said[0]) if said else message
 
 

@@ -88,12 +88,6 @@ def read_head(
     )
 
 
-def naive_exp(calls: Sequence[Call]) -> Call | None:
-    """The exponential of a softmax that is written out; None where there is none."""
-    found = _naive_softmax(calls)
-    return found if found is None else next(c for c in calls if c.name == "exp")
-
-
 def _naive_softmax(calls: Sequence[Call]) -> Call | None:
     """The sum of a softmax written out as exp, sum, division, if no maximum is subtracted."""
     seen_maximum = False

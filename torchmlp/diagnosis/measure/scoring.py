@@ -9,8 +9,6 @@ from torch import Tensor
 from torchmlp.diagnosis.record.record import Design, Record, Targets
 from torchmlp.diagnosis.record.thresholds import EXCELLENT, WELL
 
-CLASSES_OF_NUMBERS = 2  # a single unit tells two classes apart
-
 
 @dataclass(frozen=True)
 class Scoring:

@@ -254,7 +254,7 @@ def _is_one_update(step: Step) -> bool:
 def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     """How many mistakes a step adds; a factor that stands above it too counts little."""
     named = {(name, layer) for name, layer, _ in _step_mistakes(step)}
-    before = {(name) for s in explanation.steps for name, _, _ in _step_mistakes(s)}
+    before = {name for s in explanation.steps for name, _, _ in _step_mistakes(s)}
     cost = sum(CHEAPEST if name in before else 1.0 for name, _ in named)
     above = explanation.steps[-1] if explanation.steps else None
     last_weight = _factor(above.weight) if above else None

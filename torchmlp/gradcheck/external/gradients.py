@@ -23,7 +23,6 @@ from torchmlp.nn.sequential import MODULES
 
 Array = npt.NDArray[Any]
 OUTPUTS = ("identity", "softmax", *(name for name in ACTIVATIONS if name != "identity"))
-_FORMS = {"identity": "", "softmax": " of the softmax"}
 
 
 @dataclass(frozen=True)
