@@ -12,25 +12,13 @@ import torchmlp
 
 PACKAGE = Path(torchmlp.__file__).parent
 
-# torchmlp/__init__.py stands over the house and shows what is public.
-FLOORS = {
-    "torchmlp": 10,
-    "torchmlp._runtime": 0,
-    "torchmlp._compat": 0,
-    "torchmlp.kernels": 0,
-    "torchmlp.autograd": 1,
-    "torchmlp.nn": 2,
-    "torchmlp.data": 2,
-    "torchmlp.engine": 3,
-    "torchmlp.gradcheck": 3,
-    "torchmlp.lightning": 4,
-    "torchmlp.examples": 4,
-    "torchmlp.diagnosis": 5,
-    "torchmlp.stability": 6,
-    "torchmlp.figures": 7,
-    "torchmlp.html_report": 8,
-    "torchmlp.cli": 9,
-}
+# From the bottom to the top; torchmlp/__init__.py stands over the house and shows what is public.
+ORDER = (
+    *("_runtime", "_compat", "kernels", "autograd", "nn", "data", "engine", "gradcheck"),
+    *("lightning", "examples", "diagnosis", "stability", "figures", "html_report", "cli"),
+)
+FLOORS = {f"torchmlp.{name}": number for number, name in enumerate(ORDER)}
+FLOORS["torchmlp"] = len(ORDER)
 # Floors side by side that know nothing of each other.
 APART = {frozenset(("torchmlp.nn", "torchmlp.data"))}
 # Who may import what takes long to import, or what somebody may not have.
@@ -136,6 +124,20 @@ def derivatives_not_by_hand(source: str, module: str) -> list[str]:
     return wrong
 
 
+def folder_of(module: str) -> str:
+    """Where a module's file stands."""
+    return module.rpartition(".")[0]
+
+
+def circles(imports: dict[str, set[str]]) -> set[str]:
+    """The folders from which imports lead back to them."""
+    reached = {folder: set(others) for folder, others in imports.items()}
+    for _ in reached:
+        for others in reached.values():
+            others |= {far for near in others for far in reached.get(near, ())}
+    return {folder for folder, others in reached.items() if folder in others}
+
+
 def modules() -> list[tuple[str, bool, str]]:
     """Name, whether it is a package, and source of every module of torchmlp."""
     found = []
@@ -157,6 +159,39 @@ every_module = pytest.mark.parametrize(
 def test_imports_lead_downwards(module: str, is_package: bool, source: str) -> None:
     """Every import of the package, inside functions too, leads to this floor or a lower one."""
     assert wrong_imports(source, module, is_package=is_package) == []
+
+
+def test_no_circles_between_folders() -> None:
+    """Between folders of one floor too, imports lead one way. What a package shows in its own
+    __init__ is not counted: it stands over its folder."""
+    packages = {name for name, is_package, _ in MODULES if is_package}
+    names = {name for name, _, _ in MODULES}
+    found: dict[str, set[str]] = {}
+    for module, is_package, source in MODULES:
+        for _, name in imports_of(source, module, is_package=is_package):
+            target = name if name in names else folder_of(name)
+            if is_package or target in packages or target not in names:
+                continue
+            if (here := folder_of(module)) != (there := folder_of(target)):
+                found.setdefault(here, set()).add(there)
+    assert len(found) > 25
+    assert circles(found) == set()
+
+
+def test_circle_checker_sees() -> None:
+    """One of two and one of three, and none in a chain."""
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == {"a", "b"}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == {"a", "b", "c"}
+    assert circles({"a": {"b", "c"}, "b": {"c"}}) == set()
+
+
+def test_a_folder_can_be_taken_in_at_a_glance() -> None:
+    """About ten files each."""
+    count: dict[str, int] = {}
+    for name, is_package, _ in MODULES:
+        if not is_package:
+            count[folder_of(name)] = count.get(folder_of(name), 0) + 1
+    assert {folder: n for folder, n in count.items() if n > 12} == {}
 
 
 by_hand = pytest.mark.parametrize(
@@ -197,7 +232,7 @@ def test_derivative_checker_sees(source: str) -> None:
 def test_every_part_of_the_package_has_a_floor() -> None:
     """What stands in torchmlp/ is on the plan, and the checks above have seen the lowest floors."""
     parts = {name for name, _, _ in MODULES if name.count(".") == 1}
-    assert parts <= set(FLOORS)
+    assert parts - {"torchmlp.__main__"} <= set(FLOORS)
     seen = {floor_of(name) for name, _, _ in MODULES}
     assert seen >= BY_HAND
     assert sum(name.startswith("torchmlp.kernels.") for name, _, _ in MODULES) >= 5

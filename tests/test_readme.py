@@ -6,6 +6,7 @@ import pytest
 
 import torchmlp
 from tests import ROOT
+from tests.test_floors import ORDER
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -40,3 +41,27 @@ def test_every_public_name_can_be_imported() -> None:
     assert set(torchmlp.__all__) <= set(dir(torchmlp))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = torchmlp.nonsense
+
+
+def test_the_layout_is_the_packages() -> None:
+    """Section Layout names every folder of modules once, the floors from the bottom to the top."""
+    layout = README.partition("\n## Layout\n")[2].partition("torchmlp/configs")[0]
+    named = re.findall(r"^ {4,6}torchmlp/([\w/]+)", layout, re.MULTILINE)
+    package = ROOT / "torchmlp"
+    there = {
+        path.parent.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if path.parent != package
+    }
+    assert sorted(named) == sorted(there)
+    assert [name for name in named if "/" not in name] == list(ORDER)
+
+
+def test_contributing_names_the_floors() -> None:
+    """In their order, as the test of the imports has them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    floors = text.partition("from the bottom to the top:")[2].partition(".\n")[0]
+    assert re.findall(r"`(\w+)`", floors) == list(ORDER)
+    assert [
+        path for path in re.findall(r"`(torchmlp/[\w/.]+)`", text) if not (ROOT / path).exists()
+    ] == []

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from torchmlp._runtime.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from torchmlp.autograd import DenseFunction, dense, mean_loss, network_loss
     from torchmlp.diagnosis import Finding, Report, diagnose
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from torchmlp.nn.param_groups import scale_rates
     from torchmlp.stability.coordinate_check import coordinate_check
     from torchmlp.stability.lr_finder.finder import find_learning_rate
-
-__version__ = "0.1.0"
 
 __all__ = [
     "MLP",

@@ -39,7 +39,14 @@ from torchmlp.cli import main as command
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "command_lines.csv"
 KEY = ("benchmark", "command")
 LIMIT_S = 60
-IMPORTED = ("cli.run", "cli.diagnosing", "cli.mapping", "cli.verify", "plots", "health")
+IMPORTED = (
+    "cli.running.run",
+    "cli.actions.diagnose",
+    "cli.actions.map",
+    "cli.actions.verify",
+    "html_report",
+    "diagnosis",
+)
 CODES = {0: "done", 1: "failed", 2: "usage", 3: "sick"}
 FAULTS = ("traceback", "hang", "crash", "other code", "silent", "word ignored")
 STRAY = "zz_stray"  # a word that no command knows

@@ -34,8 +34,8 @@ from timing import write
 
 from torchmlp import MLP, diagnose
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed, save_sealed
-from torchmlp.cli.errors import UsageError
 from torchmlp.cli.parsing.yaml_file import read_configuration
+from torchmlp.cli.terminal.errors import UsageError
 from torchmlp.data import DataError, StreamingBatches, write_shards
 from torchmlp.data.images import embedded
 from torchmlp.data.images import verify as archives

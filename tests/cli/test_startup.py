@@ -9,12 +9,12 @@ from tests import ROOT
 from tests.cli.command_line import run, wait_for
 from tests.cli.command_line import start as start_process
 from torchmlp._compat.lightning import pl
-from torchmlp.cli.commands.command import Purpose
-from torchmlp.cli.errors import UsageError
 from torchmlp.cli.parsing.arguments import SHORT_FLAGS, rewrite
 from torchmlp.cli.parsing.early_checks import check
 from torchmlp.cli.parsing.options import SECTIONS, known_options, known_settings, options_of
 from torchmlp.cli.running.configured_run import ConfiguredRun, Parser
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.errors import UsageError
 from torchmlp.lightning.callbacks.stopping import Stopping
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted
 from torchmlp.lightning.classifier import Classifier

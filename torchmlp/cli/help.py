@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torchmlp.cli.commands.command import Command
 from torchmlp.cli.parsing.arguments import SHORT_FLAGS
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.program import program
 
 EXAMPLES = (
     ("", "train on MNIST, test the best"),

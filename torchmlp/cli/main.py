@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 
-from torchmlp import __version__
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli import streams
+from torchmlp._runtime.version import __version__
 from torchmlp.cli.commands import COMMANDS
 from torchmlp.cli.commands.command import Command
-from torchmlp.cli.errors import UsageError, reason
-from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from torchmlp.cli.help import overview
+from torchmlp.cli.terminal import streams
+from torchmlp.cli.terminal.errors import UsageError, reason
+from torchmlp.cli.terminal.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 
 HELP = {"-h", "--help"}
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmlp.cli.errors import UsageError
 from torchmlp.cli.parsing import arguments
 from torchmlp.cli.parsing.arguments import SHORT_FLAGS, names_in, recipes, value_of
+from torchmlp.cli.terminal.errors import UsageError
 
 
 def rewrite(words: list[str]) -> list[str]:

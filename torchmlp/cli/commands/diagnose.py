@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Command, Purpose, run_configured
-from torchmlp.cli.commands.options import OptionParser, check_steps
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.program import program
+from torchmlp.cli.commands.command import Command, run_configured
+from torchmlp.cli.parsing.option_parser import OptionParser, check_steps
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.program import program
 
 HELP = """\
 {program} diagnose --config X.yaml   why does this run fail?
@@ -37,7 +38,7 @@ def _help() -> str:
 def _diagnose(
     cli: Any, _arguments: dict[str, Any], *, steps: int, fix: bool, replay: Path | None
 ) -> int:
-    from torchmlp.cli.running.diagnose import diagnose  # noqa: PLC0415  imports torch
+    from torchmlp.cli.actions.diagnose import diagnose  # noqa: PLC0415  imports torch
 
     return diagnose(cli, steps, fix=fix, replay=replay)
 

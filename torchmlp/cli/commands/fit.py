@@ -3,8 +3,9 @@
 from typing import Any
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Command, Purpose, run_configured
-from torchmlp.cli.program import program
+from torchmlp.cli.commands.command import Command, run_configured
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.program import program
 
 INTRODUCTION = """\
 {program} [fit] [options]
@@ -34,7 +35,7 @@ def _help() -> str:
 
 
 def _train(cli: Any, arguments: dict[str, Any]) -> int:
-    from torchmlp.cli.running.fit import fit  # noqa: PLC0415  imports Lightning
+    from torchmlp.cli.actions.fit import fit  # noqa: PLC0415  imports Lightning
 
     return fit(cli, arguments)
 

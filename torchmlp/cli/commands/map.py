@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Command, Purpose, run_configured
-from torchmlp.cli.commands.options import OptionParser, check_steps
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.program import program
+from torchmlp.cli.commands.command import Command, run_configured
+from torchmlp.cli.parsing.option_parser import OptionParser, check_steps
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.program import program
 
 HELP = """\
 {program} map --config X.yaml   which combinations train?
@@ -48,7 +49,7 @@ def _help() -> str:
 
 
 def _draw(cli: Any, _arguments: dict[str, Any], *, find_lr: bool, **options: Any) -> int:
-    from torchmlp.cli.running import map as running  # noqa: PLC0415  imports torch
+    from torchmlp.cli.actions import map as running  # noqa: PLC0415  imports torch
 
     if find_lr:
         return running.find_lr(cli, options["steps"], options["output"])

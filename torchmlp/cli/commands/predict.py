@@ -3,8 +3,9 @@
 from typing import Any
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Command, Purpose, run_configured
-from torchmlp.cli.program import program
+from torchmlp.cli.commands.command import Command, run_configured
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.program import program
 
 INTRODUCTION = """\
 {program} predict --ckpt_path FILE.ckpt|best|last [options]
@@ -28,7 +29,7 @@ def _help() -> str:
 
 
 def _predict(cli: Any, arguments: dict[str, Any]) -> int:
-    from torchmlp.cli.running.evaluate import predict  # noqa: PLC0415  imports Lightning
+    from torchmlp.cli.actions.evaluate import predict  # noqa: PLC0415  imports Lightning
 
     return predict(cli, arguments)
 

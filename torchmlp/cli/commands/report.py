@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, imports_are_done
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.exit_codes import DONE, SICK
+from torchmlp.cli.terminal.program import program
 
 HELP = """\
 {program} report FOLDER     a run's diagnosis again, without training
@@ -42,7 +42,7 @@ def _run(words: list[str], _interruption: Interruption) -> int:
         raise UsageError(
             f"report: expected {RECORD}, which fit and diagnose write, found none at {path}"
         )
-    from torchmlp.cli.running.diagnosis_files import PAGE, write_page  # noqa: PLC0415
+    from torchmlp.cli.actions.diagnosis_files import PAGE, write_page  # noqa: PLC0415
     from torchmlp.diagnosis import Report  # noqa: PLC0415  imports torch
 
     imports_are_done()

@@ -3,8 +3,9 @@
 from typing import Any
 
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Command, Purpose, run_configured
-from torchmlp.cli.program import program
+from torchmlp.cli.commands.command import Command, run_configured
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.program import program
 
 INTRODUCTION = """\
 {program} validate --ckpt_path FILE.ckpt|best|last [options]
@@ -29,7 +30,7 @@ def _help() -> str:
 
 
 def _validate(cli: Any, arguments: dict[str, Any]) -> int:
-    from torchmlp.cli.running.evaluate import validate  # noqa: PLC0415  imports Lightning
+    from torchmlp.cli.actions.evaluate import validate  # noqa: PLC0415  imports Lightning
 
     return validate(cli, arguments)
 

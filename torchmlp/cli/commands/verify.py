@@ -2,7 +2,7 @@
 
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, imports_are_done
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.program import program
 
 HELP = """\
 {program} verify FILE.py:function   a function that computes gradients
@@ -37,7 +37,7 @@ def _help() -> str:
 
 
 def _run(words: list[str], _interruption: Interruption) -> int:
-    from torchmlp.cli.running.verify import verify  # noqa: PLC0415  needs torch, not Lightning
+    from torchmlp.cli.actions.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 
     imports_are_done()
     return verify(words)

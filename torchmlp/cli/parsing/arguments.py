@@ -7,9 +7,9 @@ again with the rewritten line (Lightning's launcher for several devices does tha
 from importlib.util import find_spec
 from pathlib import Path
 
-from torchmlp.cli.errors import UsageError
 from torchmlp.cli.parsing.renamed_classes import renamed
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.program import program
 
 SHORT_FLAGS = {
     "--accelerator": "--trainer.accelerator",

@@ -7,10 +7,10 @@ left to the parser: nothing may be refused here that it would accept.
 import re
 from difflib import get_close_matches
 
-from torchmlp.cli.errors import UsageError, unknown_option
 from torchmlp.cli.parsing.arguments import configurations_in, names_in, value_of
 from torchmlp.cli.parsing.options import SECTIONS, known_options, known_settings
 from torchmlp.cli.parsing.yaml_file import read_configuration
+from torchmlp.cli.terminal.errors import UsageError, unknown_option
 
 OF_EVERY_CLASS = {"help", "class_path", "init_args", "dict_kwargs"}
 

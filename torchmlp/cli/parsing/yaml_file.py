@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from torchmlp.cli.errors import UsageError, reason, short
+from torchmlp.cli.terminal.errors import UsageError, reason, short
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000  # of the largest configuration that a run saves: a few hundred

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
-from torchmlp.cli.errors import UsageError, reason
 from torchmlp.cli.parsing.arguments import configurations_in, names_in, value_of, values_of
 from torchmlp.cli.parsing.yaml_file import read_configuration
+from torchmlp.cli.terminal.errors import UsageError, reason
 from torchmlp.lightning.checkpoints.files import as_checkpoint, find_checkpoint, newest_whole
 from torchmlp.lightning.run_folder import LOGS
 from torchmlp.nn.state_dicts import chain_of

@@ -16,14 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmlp._compat.lightning import pl
 from torchmlp._compat.lightning_internals import subcommand_parser
 from torchmlp._runtime.atomic_file import write_atomically
-from torchmlp.cli.commands.command import Purpose
-from torchmlp.cli.errors import UsageError, explain, short
-from torchmlp.cli.exit_codes import DONE
 from torchmlp.cli.parsing.arguments import names_in, values_of
 from torchmlp.cli.parsing.defaults import DEFAULTS, TRAINER_DEFAULTS
 from torchmlp.cli.parsing.renamed_classes import read_old_names
-from torchmlp.cli.running.output import say
 from torchmlp.cli.running.processes import Processes
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.errors import UsageError, explain, short
+from torchmlp.cli.terminal.exit_codes import DONE
+from torchmlp.cli.terminal.streams import say
 from torchmlp.diagnosis.monitor import HealthMonitor
 from torchmlp.lightning.callbacks.progress import progress
 from torchmlp.lightning.callbacks.stopping import Stopping

@@ -17,7 +17,7 @@ from torchmlp._compat.lightning_internals import (
     start_other_processes,
 )
 from torchmlp._runtime.interruption import BREAKING_OFF_S, Interruption
-from torchmlp.cli.exit_codes import FAILED
+from torchmlp.cli.terminal.exit_codes import FAILED
 
 SEEN_S = 2.0  # until the system tells of a process that has died
 # What torch's backends call it; gloo's errors are plain RuntimeErrors.

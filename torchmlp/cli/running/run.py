@@ -8,13 +8,13 @@ from typing import TextIO
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.interruption import Interruption
-from torchmlp.cli.commands.command import Purpose
-from torchmlp.cli.errors import UsageError, innermost, short
-from torchmlp.cli.exit_codes import DONE, FAILED, SICK
-from torchmlp.cli.program import program
 from torchmlp.cli.running.checkpoint_argument import resolve_checkpoint
 from torchmlp.cli.running.configured_run import ConfiguredRun
 from torchmlp.cli.running.processes import LostProcessError
+from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.errors import UsageError, innermost, short
+from torchmlp.cli.terminal.exit_codes import DONE, FAILED, SICK
+from torchmlp.cli.terminal.program import program
 from torchmlp.data import DataError
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
 from torchmlp.lightning.checkpoints.save_when_interrupted import SaveWhenInterrupted

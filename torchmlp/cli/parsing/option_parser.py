@@ -3,8 +3,8 @@
 import argparse
 from typing import NoReturn
 
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.program import program
 
 MAX_STEPS = 10_000_000  # hours, of the smallest network
 

@@ -8,12 +8,12 @@ import yaml
 
 from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp._runtime.sealed_file import DamagedFileError, load_sealed
-from torchmlp.cli.errors import UsageError, reason
-from torchmlp.cli.exit_codes import DONE, SICK
-from torchmlp.cli.program import program
-from torchmlp.cli.running import adapters
-from torchmlp.cli.running.diagnosis_files import PAGE, RECORD, REMEDY, write
-from torchmlp.cli.running.output import say
+from torchmlp.cli.actions import adapters
+from torchmlp.cli.actions.diagnosis_files import PAGE, RECORD, REMEDY, write
+from torchmlp.cli.terminal.errors import UsageError, reason
+from torchmlp.cli.terminal.exit_codes import DONE, SICK
+from torchmlp.cli.terminal.program import program
+from torchmlp.cli.terminal.streams import say
 from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.nonfinite import locate

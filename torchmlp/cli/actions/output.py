@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchmlp._compat.lightning import pl
 from torchmlp._runtime.atomic_file import atomic_writer
+from torchmlp.cli.terminal.streams import say
 from torchmlp.lightning.datamodule import ImageDataModule
 
 
@@ -59,11 +60,6 @@ def summary(cli: Any, metrics: dict[str, float], seconds: float, checkpoint: str
         "torch": torch.__version__,
         "pytorch_lightning": version("pytorch-lightning"),
     }
-
-
-def say(line: str) -> None:
-    """Print a line of the report."""
-    print(line, flush=True)  # noqa: T201  the program's output
 
 
 def short_path(path: str | Path) -> str:

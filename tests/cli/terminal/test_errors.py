@@ -1,4 +1,4 @@
-from torchmlp.cli.errors import explain, innermost, short
+from torchmlp.cli.terminal.errors import explain, innermost, short
 
 OPTIONS = ["--model.hidden", "--trainer.max_epochs", "--data.batch_size", "--optimizer"]
 CLASSES = {"optimizer": ["SGD", "Adam"]}

@@ -1,4 +1,4 @@
-"""Standard output and error where nobody reads them, or where there is no space."""
+"""Standard output and error, also where nobody reads them or where there is no space."""
 
 import os
 import sys
@@ -25,3 +25,8 @@ def let_go() -> None:
                 handle = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(handle, stream.fileno())
                 os.close(handle)
+
+
+def say(line: str) -> None:
+    """Print a line of the report."""
+    print(line, flush=True)  # noqa: T201  the program's output

@@ -13,7 +13,7 @@ from torchmlp._compat.jsonargparse_messages import (
     value_in,
     wants_a_class,
 )
-from torchmlp.cli.program import program
+from torchmlp.cli.terminal.program import program
 
 
 class UsageError(Exception):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torchmlp.cli.commands.options import OptionParser
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.exit_codes import DONE, FAILED
-from torchmlp.cli.program import program
+from torchmlp.cli.parsing.option_parser import OptionParser
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.exit_codes import DONE, FAILED
+from torchmlp.cli.terminal.program import program
 from torchmlp.gradcheck.explain.mistakes import Mistake
 from torchmlp.gradcheck.external.gradients import (
     OUTPUTS,

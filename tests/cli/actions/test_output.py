@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from torchmlp import ImageDataModule
-from torchmlp.cli.running.output import measured_on, print_metrics, write_predictions
+from torchmlp.cli.actions.output import measured_on, print_metrics, write_predictions
 
 
 def test_figures_name_their_data() -> None:

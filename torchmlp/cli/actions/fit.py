@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torchmlp.cli.exit_codes import DONE
-from torchmlp.cli.program import program
-from torchmlp.cli.running.evaluate import measure_on_test
-from torchmlp.cli.running.output import short_path, summary
+from torchmlp.cli.actions.evaluate import measure_on_test
+from torchmlp.cli.actions.output import short_path, summary
+from torchmlp.cli.terminal.exit_codes import DONE
+from torchmlp.cli.terminal.program import program
 from torchmlp.lightning.run_folder import write_summary
 
 

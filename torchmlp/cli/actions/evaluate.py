@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.exit_codes import DONE
-from torchmlp.cli.running.output import measured_on, print_metrics, short_path, write_predictions
+from torchmlp.cli.actions.output import measured_on, print_metrics, short_path, write_predictions
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.exit_codes import DONE
 from torchmlp.lightning.callbacks.terminate_on_nonfinite import NonFiniteLossError
 from torchmlp.lightning.datamodule import ImageDataModule
 

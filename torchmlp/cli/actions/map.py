@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from torchmlp._runtime.atomic_file import write_atomically
-from torchmlp.cli.errors import UsageError
-from torchmlp.cli.exit_codes import DONE, FAILED, INTERRUPTED, SICK
-from torchmlp.cli.running import adapters
-from torchmlp.cli.running.output import say
+from torchmlp.cli.actions import adapters
+from torchmlp.cli.terminal.errors import UsageError
+from torchmlp.cli.terminal.exit_codes import DONE, FAILED, INTERRUPTED, SICK
+from torchmlp.cli.terminal.streams import say
 from torchmlp.figures.save import save
 from torchmlp.figures.stability.lr_curve import rate_figure
 from torchmlp.figures.stability.stability_map import map_figure
