@@ -391,6 +391,18 @@ def test_another_optimizer_is_refused(
         fit(tmp_path, checkpoint, max_epochs=4, **settings)
 
 
+def test_a_schedule_of_an_earlier_release_goes_on(
+    tmp_path: Path, uncut: Callable[..., Path]
+) -> None:
+    """A class of the package that has moved since is the same class."""
+    state = torch.load(checkpoint_in(uncut(), "last.ckpt"), weights_only=True)
+    assert state["torchmlp"]["schedulers"] == ["torchmlp.OneCycle"]
+    state["torchmlp"]["schedulers"] = ["torchmlp.training.schedules.OneCycle"]
+    torch.save(state, tmp_path / "old.ckpt")
+    fit(tmp_path, tmp_path / "old.ckpt", max_epochs=4)
+    assert rows_of(tmp_path)
+
+
 def test_a_state_of_other_shapes_is_refused(tmp_path: Path, uncut: Callable[..., Path]) -> None:
     """The tensor is named, and both shapes."""
     state = torch.load(checkpoint_in(uncut(), "last.ckpt"), weights_only=True)

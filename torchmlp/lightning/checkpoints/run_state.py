@@ -6,6 +6,7 @@ after the moment a checkpoint is written (its log row, a validation, a scheduler
 figures) it does not always take up again.
 """
 
+import re
 import warnings
 from typing import Any
 
@@ -203,7 +204,8 @@ def _compare_optimizers(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
     for what, mine in (("optimizer", trainer.optimizers), ("lr_scheduler", schedulers)):
         names = [_name(one) for one in mine]
-        if (theirs := saved.get(f"{what.removeprefix('lr_')}s", names)) != names:
+        theirs = [_plain(name) for name in saved.get(f"{what.removeprefix('lr_')}s", names)]
+        if theirs != names:
             raise ValueError(
                 f"checkpoint of another {what}: the run had {_listed(theirs)}, and this one has "
                 f"{_listed(names)}; give it the run's own settings, as its config.yaml has them"
@@ -301,7 +303,12 @@ def _of_every_process(mine: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    return _plain(f"{type(value).__module__}.{type(value).__qualname__}")
+
+
+def _plain(name: str) -> str:
+    """A class of this package without its module, which a release may move."""
+    return re.sub(r"^torchmlp\..*\.", "torchmlp.", name)
 
 
 def _listed(names: list[str]) -> str:
