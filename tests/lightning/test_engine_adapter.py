@@ -330,7 +330,7 @@ def test_who_trains_is_said(tmp_path: Path, engine: str) -> None:
     run = train(tmp_path, engine)
     assert run.error is None
     assert run.model.trained_by.startswith(("the engine: C++", "the engine: torch's operators"))
-    assert run.model._fused is None
+    assert run.model.engine_adapter is None
 
 
 def test_a_loader_without_length(tmp_path: Path) -> None:
@@ -579,8 +579,8 @@ def test_a_run_that_is_cut(tmp_path: Path, engine: str, error: BaseException) ->
 def assert_nothing_is_left(run: Run) -> None:
     loop = run.trainer.fit_loop.epoch_loop
     assert "advance" not in vars(loop)
-    assert run.model._fused is None
-    assert run.model._ahead is None
+    assert run.model.engine_adapter is None
+    assert run.model._fast_loop is None
     callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
     assert not any(isinstance(callback, _ForwardExceptions) for callback in callbacks)
 

@@ -68,16 +68,16 @@ class HealthMonitor(pl.Callback):
         self.report: Report | None = None
         self.reason = ""
         self.broken: Path | None = None
-        self._subject: TrainingRun | None = None
+        self._run: TrainingRun | None = None
         self._record: Record | None = None
         self._sampler: _Sampler | None = None
-        self._fused: Any = None
+        self._adapter: Any = None
         self._clock, self._losses = SamplingSchedule(), LossHistory([])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the data, the design and the weights."""
         self._clock, self.report, self.reason = SamplingSchedule(), None, ""
-        self._subject = self._record = self._sampler = self._fused = None
+        self._run = self._record = self._sampler = self._adapter = None
         try:
             # Loaders draw orders, and transforms what they do.
             with random_state_restored():
@@ -89,7 +89,7 @@ class HealthMonitor(pl.Callback):
         except CannotDiagnoseError as error:
             self.reason = str(error)
             return
-        self._subject = run
+        self._run = run
         self.watch(record)
         for finding in Report.of(record).findings:
             if finding.certain:
@@ -97,11 +97,11 @@ class HealthMonitor(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Observe the steps, the engine's or autograd's."""
-        if self._record is None or self._sampler or self._fused:
+        if self._record is None or self._sampler or self._adapter:
             return
-        self._fused = getattr(pl_module, "_fused", None)
-        if self._fused is not None:
-            self._fused.watcher = self.see_engine
+        self._adapter = getattr(pl_module, "engine_adapter", None)
+        if self._adapter is not None:
+            self._adapter.watcher = self.see_engine
         else:
             self._sampler = _Sampler(self._record, self._clock, self._losses)
             _callbacks(trainer).append(self._sampler)
@@ -120,7 +120,7 @@ class HealthMonitor(pl.Callback):
         self._leave(trainer)
         if not isinstance(exception, NonFiniteLossError):
             return
-        if last is not None and self._record is not None and self._subject is not None:
+        if last is not None and self._record is not None and self._run is not None:
             batch, state = last
             self._save(trainer, pl_module, batch, state)
             self._record.nonfinite = self._locate(batch, state)
@@ -145,22 +145,22 @@ class HealthMonitor(pl.Callback):
         self._clock.took(time.perf_counter() - start)
 
     def _last(self) -> tuple[Batch, Tensor | None] | None:
-        if self._fused is not None:
-            last: tuple[Batch, Tensor | None] | None = self._fused.last
+        if self._adapter is not None:
+            last: tuple[Batch, Tensor | None] | None = self._adapter.last
             return last
         return self._sampler.last if self._sampler else None
 
     def _leave(self, trainer: pl.Trainer) -> None:
-        if self._fused is not None:
-            self._fused.watcher = None
+        if self._adapter is not None:
+            self._adapter.watcher = None
         if self._sampler is not None:
             self._sampler.close()
             if self._sampler in _callbacks(trainer):
                 _callbacks(trainer).remove(self._sampler)
 
     def _locate(self, batch: Batch, state: Tensor | None) -> NonFinite | None:
-        assert self._subject is not None
-        run = self._subject
+        assert self._run is not None
+        run = self._run
         with restored_afterwards(run.model, run.optimizer):
             run.model.train()
             if state is not None:
@@ -187,7 +187,7 @@ class HealthMonitor(pl.Callback):
         )
 
     def _judge(self, trainer: pl.Trainer) -> None:
-        record, run = self._record, self._subject
+        record, run = self._record, self._run
         if record is None or run is None:
             return
         if record.nonfinite is None:

@@ -151,7 +151,7 @@ class Engine:
             if self._watch.has_changed():
                 self._adopt("Engine.step")
             model, descents = self.model, self._descents
-            if descents.look():
+            if descents.refresh():
                 self._look_out()
             rates = (model.dropout, model.input_dropout) if model.training else None
             batch = (x.shape, x.dtype, x.device, target.shape, target.dtype, target.device)
@@ -164,7 +164,7 @@ class Engine:
             if self.only_finite and not loss.is_cuda and not math.isfinite(loss):
                 return loss
             if descents.is_fused:
-                descents.keep()
+                descents.commit()
                 mark_stepped(self.optimizer)
             else:
                 self.optimizer.step()
@@ -267,7 +267,7 @@ class _Bound:
             self.generation, self.descents = descents.generation, []
             self.written = storages((*descents.tensors, *self.workspace.buffers))
         if not self.descents or descents.settings != self.settings:
-            self.descents, self.settings = descents.of(self.shape[0]), descents.settings
+            self.descents, self.settings = descents.for_rows(self.shape[0]), descents.settings
         if x.shape != self.shape:
             x, target = x.reshape(self.shape), target.reshape(self.target_shape)
         if isinstance(self.step, native.NativeStep):  # which looks for itself

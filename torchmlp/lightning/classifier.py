@@ -83,8 +83,8 @@ class Classifier(pl.LightningModule):
         self.save_hyperparameters(ignore=["engine"])  # of a run, and not of the weights
         self.engine, self.trained_by = engine, ""
         self._means = RunningMeans()
-        self._fused: EngineAdapter | None = None
-        self._ahead: FastEpochLoop | None = None
+        self.engine_adapter: EngineAdapter | None = None
+        self._fast_loop: FastEpochLoop | None = None
         self.loss = loss
         self.example_input_array = torch.zeros(1, in_features)  # sizes and FLOPs of the summary
         self.mlp = MLP(
@@ -109,7 +109,7 @@ class Classifier(pl.LightningModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has: no buffers, and no trainer."""
-        return {**super().__getstate__(), "_fused": None, "_ahead": None}
+        return {**super().__getstate__(), "engine_adapter": None, "_fast_loop": None}
 
     def on_train_start(self) -> None:
         """Choose how to train."""
@@ -123,16 +123,20 @@ class Classifier(pl.LightningModule):
         self.trained_by = f"autograd ({reason})" if reason else "the engine"
         if reason:
             return
-        self._fused = EngineAdapter(self.mlp, self.loss, self.trainer.optimizers[0], self._means)
-        self._ahead = FastEpochLoop(self.trainer, self._fused.step)
+        self.engine_adapter = EngineAdapter(
+            self.mlp, self.loss, self.trainer.optimizers[0], self._means
+        )
+        self._fast_loop = FastEpochLoop(self.trainer, self.engine_adapter.step)
 
     def on_train_end(self) -> None:
         """Say how it was trained, and give the buffers back."""
-        if self._fused and self._ahead:
-            slower = f"; one batch at a time, for {self._ahead.reason}" * bool(self._ahead.reason)
-            self.trained_by = f"the engine: {self._fused.engine.how}{slower}"
-            self._ahead.stop()
-        self._fused = self._ahead = None
+        if self.engine_adapter and self._fast_loop:
+            slower = f"; one batch at a time, for {self._fast_loop.reason}" * bool(
+                self._fast_loop.reason
+            )
+            self.trained_by = f"the engine: {self.engine_adapter.engine.how}{slower}"
+            self._fast_loop.stop()
+        self.engine_adapter = self._fast_loop = None
 
     def on_exception(self, exception: BaseException) -> None:
         """The same, when a run is cut."""
@@ -141,8 +145,8 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """The mean loss of the batch."""
-        if self._fused:
-            loss = self._fused.step(batch)
+        if self.engine_adapter:
+            loss = self.engine_adapter.step(batch)
         else:
             loss, right = self._measure(batch)
             self._means.add(loss.detach(), right, len(batch[1]))
@@ -179,14 +183,14 @@ class Classifier(pl.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Nothing where the engine trains: its step is all of it."""
-        if not self._fused:
+        if not self.engine_adapter:
             super().backward(loss, *args, **kwargs)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
         """Where the engine trains, only the closure with `training_step`, which takes the step."""
-        if self._fused:
+        if self.engine_adapter:
             optimizer_closure()
         else:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

@@ -99,14 +99,14 @@ def test_slots_change_only_with_their_causes() -> None:
     weight, bias = parameters()
     optimizer = torch.optim.SGD([weight, bias], lr=0.1, momentum=0.9)
     descents = SGDUpdates(optimizer, [weight, bias], is_fused=True)
-    descents.look()
+    descents.refresh()
     assert not optimizer.state  # nothing is the optimizer's before the step is taken
-    descents.keep()
-    descents.look()  # after the first step
+    descents.commit()
+    descents.refresh()  # after the first step
     generation = descents.generation
     for lr in (0.1, 0.2, 0.3):
         optimizer.param_groups[0]["lr"] = lr
-        descents.look()
+        descents.refresh()
         assert descents.settings[0][0] == lr
     assert descents.generation == generation
     causes: list[Any] = [
@@ -115,10 +115,10 @@ def test_slots_change_only_with_their_causes() -> None:
     ]
     for cause in causes:
         cause()
-        descents.look()
+        descents.refresh()
         assert descents.generation > generation
-        descents.keep()
-        descents.look()
+        descents.commit()
+        descents.refresh()
         generation = descents.generation
     assert [slot and slot.into for slot in descents.slots] == [
         optimizer.state[p]["momentum_buffer"] for p in (weight, bias)
@@ -130,7 +130,7 @@ def test_without_momentum_the_product_goes_into_the_parameter() -> None:
     weight, _ = parameters()
     optimizer = torch.optim.SGD([weight], lr=0.1)
     descents = SGDUpdates(optimizer, [weight, None], is_fused=True)
-    descents.look()
+    descents.refresh()
     slot, none = descents.slots
     assert slot is not None
     assert none is None

@@ -6,7 +6,13 @@ import pytest
 from tests.stability.small_maps import cell, digits, recipe
 from torchmlp.stability.map.cell import Cell
 from torchmlp.stability.map.grid import Grid
-from torchmlp.stability.map.schedule import cores, estimate_memory, estimate_work, plan, split
+from torchmlp.stability.map.schedule import (
+    cores,
+    describe_plan,
+    estimate_memory,
+    estimate_work,
+    split_tasks,
+)
 from torchmlp.stability.map.task import Task, tasks_of
 
 OWN = recipe(steps=200)
@@ -14,7 +20,7 @@ GB = 10**9
 
 
 def cut(cells: Sequence[Cell], *, memory: int = 20 * GB, workers: int = 2) -> list[Task]:
-    return split(tasks_of(cells), OWN, digits(), memory=memory, workers=workers)
+    return split_tasks(tasks_of(cells), OWN, digits(), memory=memory, workers=workers)
 
 
 def memory(task: Task) -> int:
@@ -114,12 +120,12 @@ def test_the_plan_is_one_line() -> None:
     tasks = cut(Grid().cells())
     found = re.fullmatch(
         r"105 cells in (\d+) groups on 2 workers, at most ([\d.]+) GB of ([\d.]+) GB",
-        plan(tasks, OWN, digits(), workers=2),
+        describe_plan(tasks, OWN, digits(), workers=2),
     )
     assert found
     assert int(found[1]) == len(tasks)
     assert float(found[2]) == pytest.approx(2 * max(map(memory, tasks)) / GB, rel=0.1)
-    one = plan(cut([cell()]), OWN, digits(), workers=8)
+    one = describe_plan(cut([cell()]), OWN, digits(), workers=8)
     assert one.startswith("1 cell in 1 group on 1 worker, at most 0.")
 
 

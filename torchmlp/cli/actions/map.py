@@ -27,14 +27,14 @@ from torchmlp.stability.map.cell import Cell, CellResult
 from torchmlp.stability.map.config import MapConfig
 from torchmlp.stability.map.data import MapData
 from torchmlp.stability.map.grid import Grid, parse_rates
-from torchmlp.stability.map.schedule import estimate_work, plan, split
+from torchmlp.stability.map.schedule import describe_plan, estimate_work, split_tasks
 from torchmlp.stability.map.store import Results, ResultsError
 from torchmlp.stability.map.task import CellError, Task, tasks_of
 from torchmlp.stability.summary.advice import advice
 from torchmlp.stability.summary.text_table import table
 from torchmlp.stability.system_memory import available_memory
 
-ENGINES = {"pool": pool.run, "ray": ray.run}
+EXECUTORS = {"pool": pool.run, "ray": ray.run}
 CURVE = "learning_rate"
 LINES = 10  # of progress, where there is no terminal to draw a bar in
 
@@ -108,10 +108,13 @@ def _train(
         say(f"{len(grid) - len(cells)} of {len(grid)} cells are in {results.path} already")
     if not cells:
         return DONE
-    tasks = split(tasks_of(cells), config, samples, memory=memory, workers=workers)
+    tasks = split_tasks(tasks_of(cells), config, samples, memory=memory, workers=workers)
     config.module(cells[0])  # refuses what no map can be drawn of
-    say(plan(tasks, config, samples, workers=workers) + f", without {ignored}" * bool(ignored))
-    finished = ENGINES[engine](tasks, config, samples, workers)
+    say(
+        describe_plan(tasks, config, samples, workers=workers)
+        + f", without {ignored}" * bool(ignored)
+    )
+    finished = EXECUTORS[engine](tasks, config, samples, workers)
     try:
         for some in _shown(finished, tasks, config, samples):
             for result in some:

@@ -135,7 +135,7 @@ class SGDUpdates:
             return own + [slot.into for slot in self.slots if slot is not None]
         return own + [into for _, into in self._velocities]
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Bring `settings` and `slots` up to date; whether `slots` have changed.
 
         The slots change after a first step, with a state that was loaded or cleared, and with a
@@ -175,7 +175,7 @@ class SGDUpdates:
         self.settings = [(*map(float, values[:4]), *values[4:]) for values in read]
         return _has_velocity(self.settings) == _has_velocity(before)
 
-    def of(self, rows: int) -> list[SGDUpdate]:
+    def for_rows(self, rows: int) -> list[SGDUpdate]:
         """The descents of a step over so many rows, by the settings as last read."""
         if not self.is_fused:
             return [gradient_only(rows)]
@@ -184,7 +184,7 @@ class SGDUpdates:
             descents.append(sgd_update(rows, *self.settings[index], first=first))
         return descents
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Hand the optimizer the velocities that it had not got before the step."""
         # Not before: a batch that is refused leaves the state as it was.
         for p, velocity in self._new:

@@ -72,7 +72,7 @@ def estimate_work(task: Task, config: MapConfig, samples: MapData) -> float:
     return len(task.cells) * (config.steps * products + SICK * diagnosis)
 
 
-def split(
+def split_tasks(
     tasks: Sequence[Task],
     config: MapConfig,
     samples: MapData,
@@ -123,7 +123,7 @@ def _too_large(cell: Cell, needed: int, each: int, workers: int) -> str:
     )
 
 
-def plan(
+def describe_plan(
     tasks: Sequence[Task], config: MapConfig, samples: MapData, *, workers: int | None = None
 ) -> str:
     """What is about to be done, in a line: cells, groups, workers, and memory at most."""
