@@ -301,6 +301,7 @@ def set_threads(processes: int) -> None:
 # LightningCLI, whose methods with a leading underscore a subclass overrides.
 
 
-def subcommand_parser(cli: Any) -> Any:
-    """The parser of the command that a LightningCLI runs."""
-    return cli._parser(cli.subcommand)
+def defaults_of_subcommand(cli: Any) -> Any:
+    """The defaults of the command that a LightningCLI runs; none where they cannot be asked for."""
+    find = getattr(cli, "_parser", None)
+    return find(cli.subcommand).get_defaults() if find else {}

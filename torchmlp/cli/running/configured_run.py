@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from torchmlp._compat.lightning import pl
-from torchmlp._compat.lightning_internals import subcommand_parser
+from torchmlp._compat.lightning_internals import defaults_of_subcommand
 from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp.cli.parsing.arguments import names_in, values_of
 from torchmlp.cli.parsing.defaults import DEFAULTS, TRAINER_DEFAULTS
@@ -122,6 +122,7 @@ class ConfiguredRun(LightningCLI):
         self.checkpoints: pl.callbacks.ModelCheckpoint | None = None
         self.folder: Path | None = None
         self.configures_optimizer = False  # whether the module trains by the optimizer given here
+        self._is_asked = False  # whether Lightning has had the optimizer added
         read_old_names()
         try:
             super().__init__(
@@ -208,6 +209,7 @@ class ConfiguredRun(LightningCLI):
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """Lightning's, with the rates of the model's parametrization."""
         del subcommand
+        self._is_asked = True
         own = type(self.model).configure_optimizers
         ours = (pl.LightningModule.configure_optimizers, Classifier.configure_optimizers)
         if own not in ours and not self._asks_for_optimizer():
@@ -227,13 +229,18 @@ class ConfiguredRun(LightningCLI):
         update_wrapper(configure, self.configure_optimizers)  # Lightning asks whose it is
         self.model.configure_optimizers = MethodType(configure, self.model)
 
+    def after_instantiate_classes(self) -> None:
+        """Add the optimizer, where a Lightning that calls the above otherwise has added its own."""
+        if not self._is_asked:
+            self._add_configure_optimizers_method_to_model(self.subcommand)
+
     def _asks_for_optimizer(self) -> bool:
         """Whether a flag names an optimizer or scheduler, or a configuration another than ours."""
         keys = ("optimizer", "lr_scheduler")
         named = {name.lstrip("-").partition(".")[0] for name in names_in(self.words)}
-        defaults = subcommand_parser(self).get_defaults()
+        defaults = defaults_of_subcommand(self)
         config = self.config[self.subcommand]
-        return any(key in named or config[key] != defaults[key] for key in keys)
+        return any(key in named or config[key] != defaults.get(key, config[key]) for key in keys)
 
     @staticmethod
     def configure_optimizers(
