@@ -504,7 +504,7 @@ def accumulation_hooked(run: Run) -> None:
     run.weight.register_post_accumulate_grad_hook(lambda _: None)  # type: ignore[no-untyped-call]
 
 
-@refused("somebody's own forward")
+@refused("model.s forward was replaced")
 def forward_replaced(run: Run) -> None:
     forward = run.model.forward
     run.model.forward = lambda x: 2 * forward(x)  # type: ignore[method-assign,assignment]

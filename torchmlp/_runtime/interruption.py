@@ -32,7 +32,7 @@ class Interruption:
 
     Attributes:
         number: the signal, or None.
-        waits: whether somebody looks at `number` by and by; else it raises `Interrupted`.
+        waits: whether the program looks at `number` now and then; else it raises `Interrupted`.
         at_once: whether it ends the process at once: modules that are half imported turn an
             exception into anything.
         before_leaving: called where the process ends at once.

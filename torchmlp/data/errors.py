@@ -1,3 +1,6 @@
+"""What is said of data that cannot be had."""
+
+
 class DataError(RuntimeError):
     """A data set cannot be read, downloaded or trusted; says which file, why, and the way out."""
 

@@ -1,3 +1,5 @@
+"""Class labels: checked, and encoded as a loss compares them."""
+
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -5,7 +7,7 @@ from torch.nn.functional import one_hot
 
 
 def check_labels(labels: Shaped[Tensor, " n"], num_classes: int) -> None:
-    """Checks that class labels are integers in 0..num_classes - 1.
+    """Check that class labels are integers in 0..num_classes - 1.
 
     Raises:
         TypeError: when they are no integers.

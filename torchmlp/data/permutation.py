@@ -1,3 +1,5 @@
+"""A random order that depends on a seed and an epoch alone."""
+
 import hashlib
 
 import torch

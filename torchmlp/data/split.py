@@ -1,3 +1,5 @@
+"""Training and validation samples."""
+
 from jaxtyping import Int64
 from torch import Tensor
 

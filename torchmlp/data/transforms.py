@@ -18,7 +18,7 @@ def scale_pixels(
 
 
 def shift_images(images: UInt8[Tensor, "n h w"], max_shift: int) -> UInt8[Tensor, "n h w"]:
-    """Moves each image by its own random number of pixels, up to `max_shift` along each axis.
+    """Move each image by its own random number of pixels, up to `max_shift` along each axis.
 
     What leaves the frame is lost and what enters it is 0. Drawn from torch's global generator.
 

@@ -53,7 +53,7 @@ def measure(
         loss: E at the present parameters.
         move: displaces the tensor from θ by what it is given; returns the displacement as float64
             holds it.
-        gradient: what somebody says ∂E/∂θ is; float64, finite.
+        gradient: the ∂E/∂θ under test; float64, finite.
         at: E at θ.
         tolerance: relative error that passes for right.
         generator: draws the directions.

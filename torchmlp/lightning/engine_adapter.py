@@ -22,12 +22,12 @@ class EngineAdapter:
         mlp: the network, on its device.
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         optimizer: over its parameters.
-        means: is told of each batch; None is nobody.
+        means: adds up each batch; None makes new ones.
 
     Attributes:
         last: the last batch, and the state of torch's generator before its step, or None where
             nothing is drawn.
-        watcher: called after each step with the engine and the step's loss; None is nobody.
+        watcher: called after each step with the engine and the step's loss; None for none.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ CAN_WAIT = (
 
 
 class FastEpochLoop:
-    """Trains on the batches that nobody watches, ahead of each of Lightning's.
+    """Trains on the batches that nothing observes, ahead of each of Lightning's.
 
     Args:
         trainer: about to train, on one device.
@@ -110,7 +110,7 @@ class FastEpochLoop:
         )
 
     def _train(self, data_fetcher: Any) -> None:
-        """One batch, as `advance` takes it, without the hooks that nobody has overridden."""
+        """One batch, as `advance` takes it, without the hooks that are not overridden."""
         trainer, loop = self.trainer, self.loop
         module = trainer.lightning_module
         batch, _, _ = next(data_fetcher)

@@ -1,4 +1,4 @@
-"""Weights that somebody saved by themselves, without the network they belong to."""
+"""Weights that were saved without the network they belong to."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

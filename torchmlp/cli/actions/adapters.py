@@ -110,7 +110,7 @@ def _optimizer(cli: Any) -> dict[str, Any] | None:
 
 @contextmanager
 def _length_known(module: Any, steps: int) -> Iterator[None]:
-    """Tells schedulers, which ask the trainer, how long the run will be."""
+    """Tell schedulers, which ask the trainer, how long the run will be."""
     module.trainer = SimpleNamespace(estimated_stepping_batches=steps)
     try:
         yield

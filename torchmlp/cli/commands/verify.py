@@ -1,4 +1,4 @@
-"""`verify`: is somebody's backward pass right, and if not, which mistake does it hold?"""
+"""`verify`: is a hand-written backward pass right, and if not, which mistake does it hold?"""
 
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, imports_are_done

@@ -30,7 +30,7 @@ def run(words: list[str], purpose: Purpose, interruption: Interruption | None = 
     Args:
         words: LightningCLI's own, the command first.
         purpose: what is done with the run that they configure.
-        interruption: hears Ctrl-C and SIGTERM; None is nobody.
+        interruption: hears Ctrl-C and SIGTERM; None leaves them to Lightning.
 
     Returns:
         The exit code; 2 is raised as UsageError.

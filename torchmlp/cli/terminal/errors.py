@@ -64,7 +64,7 @@ def short(message: str, lines: int = 3) -> str:
 
 
 def unknown_option(name: str, options: Iterable[str]) -> str:
-    """The message for an option nobody knows, with the nearest there is.
+    """The message for an unknown option, with the nearest known one.
 
     `--max_steps` is as near to `--trainer.max_steps` as can be: the last part of the name counts.
     """

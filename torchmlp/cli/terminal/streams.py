@@ -1,4 +1,4 @@
-"""Standard output and error, also where nobody reads them or where there is no space."""
+"""Standard output and error, also where they are closed or the disk is full."""
 
 import os
 import sys

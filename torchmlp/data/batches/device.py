@@ -1,3 +1,5 @@
+"""Data on the device that trains, where they fit."""
+
 import torch
 from torch import Tensor
 

@@ -1,3 +1,5 @@
+"""A process's share of the batches."""
+
 from typing import Any
 
 

@@ -1,3 +1,5 @@
+"""Minibatches of arrays in memory."""
+
 from collections.abc import Iterator
 
 import torch

@@ -1,3 +1,5 @@
+"""Minibatches of shards, shuffled within a window: data larger than memory."""
+
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise

@@ -1,3 +1,5 @@
+"""A set of images in memory."""
+
 from dataclasses import dataclass
 from typing import Literal
 

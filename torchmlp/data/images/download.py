@@ -1,3 +1,5 @@
+"""Download a file, with its checksum verified and its time limited."""
+
 import hashlib
 import logging
 import queue
@@ -24,7 +26,7 @@ class _FailedError(Exception):
 
 
 def download(urls: Sequence[str], path: Path, md5: str) -> None:
-    """Downloads a file from the first of its mirrors that delivers the right bytes.
+    """Download a file from the first of its mirrors that delivers the right bytes.
 
     Args:
         urls: the same file at several mirrors, tried in this order.
@@ -92,7 +94,7 @@ def _chunks(url: str) -> Iterator[bytes]:
 def _receive(
     url: str, inbox: "queue.SimpleQueue[bytes | _FailedError]", abandoned: threading.Event
 ) -> None:
-    """Puts the bytes behind a URL into the inbox, then b"" for the end, or the error that came."""
+    """Put the bytes behind a URL into the inbox, then b"" for the end, or the error that came."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "torchmlp"})  # noqa: S310
         # The timeout only ends a thread that nobody listens to any more.

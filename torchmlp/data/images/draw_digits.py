@@ -48,7 +48,7 @@ def draw(root: Path) -> dict[str, UInt8[np.ndarray, "..."]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the file: the same bytes each time, as far as zlib compresses alike."""
+    """Write the file: the same bytes each time, as far as zlib compresses alike."""
     parser = argparse.ArgumentParser(
         prog="python -m torchmlp.data.images.draw_digits", description=__doc__
     )

@@ -1,3 +1,5 @@
+"""The digits that ship with the package."""
+
 import zipfile
 from pathlib import Path
 

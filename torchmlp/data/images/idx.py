@@ -1,3 +1,5 @@
+"""Read a data set's unpacked files."""
+
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from torchmlp.data.shards.format import idx_array
 
 
 def read_full(dataset: str, root: Path) -> Images:
-    """Reads a data set's files, which `prepare_files` has verified."""
+    """Read a data set's files, which `prepare_files` has verified."""
     read = _read_usps if dataset == "usps" else _read_idx
     train_images, train_labels, test_images, test_labels = read(dataset, root)
     return Images(

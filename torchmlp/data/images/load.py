@@ -1,3 +1,5 @@
+"""Load a data set into memory, or the digits that ship in its place."""
+
 import os
 import warnings
 from pathlib import Path
@@ -19,7 +21,7 @@ def load_images(
     *,
     download: bool = True,
 ) -> Images:
-    """Loads a data set into memory: `prepare_images`, then reading what that decided on.
+    """Load a data set into memory: `prepare_images`, then reading what that decided on.
 
     Args:
         dataset: mnist, fashion_mnist, kmnist, emnist_digits, emnist_letters or usps.
@@ -46,7 +48,7 @@ def prepare_images(
     *,
     download: bool = True,
 ) -> Literal["full", "embedded"]:
-    """Verifies a data set's files; unpacks or downloads what is missing or wrong; loads nothing.
+    """Verify a data set's files; unpack or download what is missing or wrong; load nothing.
 
     Arguments and errors are those of `load_images`.
 

@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 def check_root(dataset: str, root: Path) -> None:
-    """Refuse a folder of somebody's that holds other things than data sets: it is not ours to fill.
+    """Refuse a folder that holds other things than data sets: it is not ours to fill.
 
     Raises:
         DataError: it is no folder, or holds something and none of the folders and files of the data
@@ -45,7 +45,7 @@ def check_root(dataset: str, root: Path) -> None:
 
 
 def prepare_files(dataset: str, root: Path, *, allow_download: bool) -> None:
-    """Verifies a data set's files, and unpacks or downloads those that are missing or wrong.
+    """Verify a data set's files, and unpack or download those that are missing or wrong.
 
     A file is right if its size and MD5 are the known ones (MNIST, and every archive), or if the
     archive beside it is right and names the file's size and CRC-32.

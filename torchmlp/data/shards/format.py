@@ -174,7 +174,7 @@ def _stream(path: Path, member: str | None, *, compressed: bool) -> Iterator[Buf
 
 
 def _fill(values: np.ndarray, file: BufferedIOBase) -> None:
-    """Reads the next bytes into an array, a chunk at a time: unpackers make a copy of each."""
+    """Read the next bytes into an array, a chunk at a time: unpackers make a copy of each."""
     content = values.reshape(-1).view(np.uint8)
     for first in range(0, len(content), _CHUNK):
         target = content[first : first + _CHUNK].data
@@ -187,7 +187,7 @@ def _fill(values: np.ndarray, file: BufferedIOBase) -> None:
 
 @contextmanager
 def _wrap_read_errors(path: Path) -> Iterator[None]:
-    """Says of every way a file can fail which file it is, and what to do."""
+    """Say of every way a file can fail which file it is, and what to do."""
     try:
         yield
     except FileNotFoundError as error:

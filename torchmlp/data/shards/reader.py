@@ -70,7 +70,7 @@ class ShardReader:
 
 
 def open_shard(files: ShardFiles) -> Shard:
-    """Reads and checks the headers of a shard.
+    """Read and checks the headers of a shard.
 
     Args:
         files: an .npz file that holds `inputs` and `targets`, or the pair (inputs, targets) of IDX
@@ -98,7 +98,7 @@ def open_shard(files: ShardFiles) -> Shard:
 
 
 def check_same_sample_shape(shard: Shard, other: Shard) -> None:
-    """Checks that samples of two shards can stand in one batch.
+    """Check that samples of two shards can stand in one batch.
 
     Raises:
         DataError: when their inputs differ in shape or dtype.

@@ -16,7 +16,7 @@ def write_shards(
     folder: str | PathLike[str],
     samples_per_shard: int,
 ) -> list[Path]:
-    """Writes samples as uncompressed .npz shards, in order.
+    """Write samples as uncompressed .npz shards, in order.
 
     The folder gets its name when all of them are complete: a run that ends early leaves nothing.
 

@@ -144,7 +144,7 @@ def _reasons(
         yield f"the model has hooks, which only autograd calls; remove them or{with_autograd[1:]}"
     has_own = any("forward" in module.__dict__ for module in (model, *layers))
     if has_own or (MLP.forward, Dense.forward) != _FORWARD:
-        yield f"somebody's own forward was put in place of the model's{with_autograd}"
+        yield f"the model's forward was replaced by another{with_autograd}"
     yield from _reasons_of_parameters(model)
     yield from _reasons_of_optimizer(model, optimizer)
 

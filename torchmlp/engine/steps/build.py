@@ -119,7 +119,7 @@ def _is_open_to_others(path: Path) -> bool:
 
 @contextmanager
 def _told_of(place: Path) -> Iterator[None]:
-    """Says on the standard error what takes so long."""
+    """Say on the standard error what takes so long."""
     line = f"compiling the training step, once, into {place.parent}\n"
     teller = threading.Timer(SLOW_S, lambda: sys.stderr.write(line))
     teller.daemon = True

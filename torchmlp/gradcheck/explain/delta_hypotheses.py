@@ -122,7 +122,7 @@ def _through(
 def _kinks_the_other_way(
     case: LayerCase, raw: Tensor, mistakes: tuple[tuple[str, int, str], ...]
 ) -> Iterator[DeltaHypothesis]:
-    """At a kink either slope is right: somebody's (z >= 0) is no mistake."""
+    """At a kink either slope is right: z >= 0 for z > 0 is no mistake."""
     above = torch.nextafter(case.z, torch.full_like(case.z, torch.inf))
     other = case.slope(above)
     jumps = (other - case.slope(case.z)).abs() > 1e-6  # noqa: PLR2004  a rounding is none

@@ -102,7 +102,7 @@ NAMES = tuple(_TEXTS)
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake found in somebody's gradients.
+    """A mistake found in the given gradients.
 
     Attributes:
         name: one of `NAMES`.

@@ -65,7 +65,7 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class Problem:
-    """A network, a batch, and somebody's gradients.
+    """A network, a batch, and the gradients under test.
 
     Attributes:
         layers: first to last.

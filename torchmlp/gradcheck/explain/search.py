@@ -49,7 +49,7 @@ def explain_gradients(
             last two summed over the outputs, all of them means over the batch.
         x: the batch, (B, in_features); a tensor or an array.
         target: class indices (B,), or (B, K).
-        gradients: ∂E/∂parameter as somebody computed it: a dict by parameter name or a list in
+        gradients: ∂E/∂parameter, the ones under test: a dict by parameter name or a list in
             parameter order, of tensors or arrays; None where no gradient arrived. A weight's may be
             transposed, a bias's summed over the wrong axis.
         weight_decay: λ, where ½ λ ‖W‖² belongs to the loss. Biases may have it or not.

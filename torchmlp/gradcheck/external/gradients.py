@@ -49,7 +49,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class ExternalGradients:
-    """A batch, the parameters, and what somebody's backward pass made of them.
+    """A batch, the parameters, and the gradients that external code computed.
 
     Attributes:
         x: (B, fan_in of the first layer).

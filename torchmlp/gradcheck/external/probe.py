@@ -12,7 +12,7 @@ EXPECTED = "expected it to return loss, grad_weights, grad_biases"
 
 
 class FunctionError(Exception):
-    """What somebody's function did that no answer can be read from."""
+    """The user's function returned, or changed, something that cannot be checked."""
 
 
 def ask(

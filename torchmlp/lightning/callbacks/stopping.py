@@ -25,7 +25,7 @@ class Stopping(pl.Callback):
             less than this, in nats (cross_entropy, bce) or squared units (mse); None for never.
 
     Raises:
-        ValueError: patience below 1, a target accuracy outside 0..1, or a metric that nobody logs
+        ValueError: patience below 1, a target accuracy outside 0..1, or a metric that is not logged
             (at the end of the first epoch; the message lists what is logged); a run that these
             conditions have ended is resumed with the same ones.
     """

@@ -218,7 +218,7 @@ def _compare_shapes(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
     """Refuse a state that is not of the model's parameters.
 
     Torch's own optimizers keep tensors of the parameters' shapes, all but two of them; of others
-    nobody knows.
+    nothing is known.
     """
     mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     theirs = [number for group in state["param_groups"] for number in group["params"]]

@@ -26,7 +26,7 @@ class SaveWhenInterrupted(pl.Callback):
     Under several processes all of them end after the same batch, whichever heard of it.
 
     Args:
-        interruption: hears the signals; None leaves them to Lightning and whoever else.
+        interruption: hears the signals; None leaves them to Lightning.
 
     Attributes:
         saved: the file, or None.

@@ -1,2 +1,5 @@
+"""What goes wrong in an executor."""
+
+
 class ExecutorError(RuntimeError):
     """An engine that cannot run, or whose processes are lost again and again; says why."""

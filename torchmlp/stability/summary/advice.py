@@ -1,4 +1,4 @@
-"""What the map says to somebody with a width, a batch size and a rate, in one sentence."""
+"""What a map says about a run of one width, batch size and learning rate, in one sentence."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
