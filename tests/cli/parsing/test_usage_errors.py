@@ -211,3 +211,30 @@ def test_a_quick_mistake_waits_for_no_import(tmp_path: Path, words: list[str]) -
     )  # fmt: skip
     assert done.returncode == (0 if words == ["--help"] else 2)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("map --stepz 3", "--steps"),
+        ("map --width 3", "--widths"),
+        ("map --batchsizes=3", "--batch_sizes"),
+        ("diagnose --step 3", "--steps"),
+        ("diagnose --replya x", "--replay"),
+    ],
+)
+def test_a_mistyped_option_of_the_commands_own(tmp_path: Path, line: str, near: str) -> None:
+    """The nearest of its own is offered, and its own help."""
+    command, option, *_ = line.replace("=", " ").split()
+    code, out, err = run(tmp_path, *line.split())
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: {command}: unknown option {option}; did you mean {near}?\n"
+        f"All options: python train.py {command} --help\n"
+    )
+
+
+@pytest.mark.parametrize("line", ["map --lr", "diagnose --seed"])
+def test_an_option_of_fit_is_left_to_it(tmp_path: Path, line: str) -> None:
+    """However near it is to one of the command's own."""
+    assert "expected a value" in run(tmp_path, *line.split()).err

@@ -68,11 +68,11 @@ def verify(words: Sequence[str]) -> int:
 
 
 def _verify_file(path: Path, known: dict[str, str], weight_decay: float) -> int:
-    sheet = read_npz(path)
-    kind = infer_network(sheet, known)
-    mistakes = sheet.mistakes(kind, weight_decay)
-    _say(f"{path}: {_sizes(sheet)}, {kind}")
-    _say(_line(sheet, mistakes))
+    given = read_npz(path)
+    kind = infer_network(given, known)
+    mistakes = given.mistakes(kind, weight_decay)
+    _say(f"{path}: {_sizes(given)}, {kind}")
+    _say(_line(given, mistakes))
     return _verdict(str(path), mistakes)
 
 
@@ -93,29 +93,29 @@ def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
     layout: tuple[bool, bool] | None = None
     for rows, widths in shapes:
         try:
-            sheet, layout = _asked(function, name, rows, widths, layout, labels=options.labels)
+            given, layout = _asked(function, name, rows, widths, layout, labels=options.labels)
         except FunctionError as error:
             return _say_wrong(f"{name}: {error}")
-        sheets.append(sheet)
+        sheets.append(given)
     kind = infer_network(sheets[0], known)
     layout_name = "(fan_in, fan_out)" if sheets[0].is_in_out else "(fan_out, fan_in)"
     _say(f"{name}: weights {layout_name}, {kind}")
     answers: list[list[Mistake]] = []
-    for sheet in sheets:
+    for given in sheets:
         scale = kind.scale
         if scale not in (1.0, 2.0):  # it is made of B or K, which differ from probe to probe
-            scale = _scale_of(sheet, kind)
-        found = sheet.mistakes(
+            scale = _scale_of(given, kind)
+        found = given.mistakes(
             NetworkSpec(kind.activation, kind.output, kind.loss, scale), options.weight_decay
         )
         answers.append(found)
-        _say(_line(sheet, found))
+        _say(_line(given, found))
     return _verdict(name, next((found for found in answers if found), []))
 
 
-def _scale_of(sheet: ExternalGradients, kind: NetworkSpec) -> float:
+def _scale_of(given: ExternalGradients, kind: NetworkSpec) -> float:
     known = {"activation": kind.activation, "output": kind.output, "loss": kind.loss}
-    return infer_network(sheet, known).scale
+    return infer_network(given, known).scale
 
 
 def _asked(
@@ -132,13 +132,13 @@ def _asked(
     first: Exception | None = None
     for is_in_out, as_labels in layouts:
         try:
-            sheet = ask(function, rows, widths, is_in_out=is_in_out, labels=as_labels)
+            given = ask(function, rows, widths, is_in_out=is_in_out, labels=as_labels)
         except FunctionError:
             raise
         except Exception as error:  # noqa: BLE001  whatever somebody's code raises
             first = first or error
             continue
-        return sheet, (is_in_out, as_labels)
+        return given, (is_in_out, as_labels)
     assert first is not None
     where = traceback.extract_tb(first.__traceback__)[-1]
     raise UsageError(
@@ -175,15 +175,15 @@ def _load(source: str) -> tuple[Function, str]:
     return function, source
 
 
-def _sizes(sheet: ExternalGradients) -> str:
-    samples = f"{len(sheet.x)} samples" if len(sheet.x) > 1 else "1 sample"
-    return f"{samples}, {'-'.join(map(str, sheet.widths))}"
+def _sizes(given: ExternalGradients) -> str:
+    samples = f"{len(given.x)} samples" if len(given.x) > 1 else "1 sample"
+    return f"{samples}, {'-'.join(map(str, given.widths))}"
 
 
-def _line(sheet: ExternalGradients, mistakes: list[Mistake]) -> str:
+def _line(given: ExternalGradients, mistakes: list[Mistake]) -> str:
     wrong = {name for m in mistakes if not m.alternative for name in m.parameters}
-    verdicts = [f"d{name} {'WRONG' if name in wrong else 'right'}" for name in sheet.names()]
-    return f"  {_sizes(sheet)}: {', '.join(verdicts)}"
+    verdicts = [f"d{name} {'WRONG' if name in wrong else 'right'}" for name in given.names()]
+    return f"  {_sizes(given)}: {', '.join(verdicts)}"
 
 
 def _verdict(name: str, mistakes: list[Mistake]) -> int:

@@ -14,13 +14,13 @@ from torchmlp.cli.terminal.program import program
 HELP = """\
 {program} diagnose --config X.yaml   why does this run fail?
 {program} diagnose --fix             and write the best remedy
-{program} diagnose --replay FILE     once more the step that ended a fit
+{program} diagnose --replay FILE     the step that ended a fit, again
 
 diagnose takes what fit takes ({program} fit --help), and
 
   --steps N       how long to train (default: {steps})
-  --fix           write remedy.yaml, a configuration to add:
-                  {program} fit --config X.yaml --config .../remedy.yaml
+  --fix           write remedy.yaml, a configuration to add to the run's own:
+                  fit --config X.yaml --config .../remedy.yaml
   --replay FILE   broken.pt of a run's folder: the batch, the weights and the
                   random state
 
@@ -48,7 +48,7 @@ def _run(words: list[str], interruption: Interruption) -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--fix", action="store_true")
     parser.add_argument("--replay", type=Path)
-    known, rest = parser.parse_known_args(words)
+    known, rest = parser.parse_words(words)
     check_steps("diagnose", known.steps)
     if known.replay is not None:
         rest = ["--config", str(_configuration_of(known.replay)), *rest]

@@ -12,7 +12,7 @@ INTRODUCTION = """\
 
 Trains on MNIST, or on the digits that ship where MNIST is not to be had, tests
 the best checkpoint, and writes lightning_logs/version_N: config.yaml,
-metrics.csv, summary.json, checkpoints.
+metrics.csv, summary.json, diagnosis.json, checkpoints.
 
   --config NAME|FILE   a recipe that ships (mnist, fashion, embedded, ...) or a
                        YAML file of yours

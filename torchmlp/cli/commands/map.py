@@ -13,7 +13,7 @@ from torchmlp.cli.terminal.program import program
 
 HELP = """\
 {program} map --config X.yaml   which combinations train?
-{program} map --find_lr         only the largest stable rate of the run
+{program} map --find_lr         only the largest stable rate
 
 map trains every combination of sizes, batches and learning rates briefly, from
 its own start, and says of each: nan (at which step), diverged, stuck, slow or
@@ -66,7 +66,7 @@ def _run(words: list[str], interruption: Interruption) -> int:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
     parser.add_argument("--find_lr", action="store_true")
-    known, rest = parser.parse_known_args(words)
+    known, rest = parser.parse_words(words)
     check_steps("map", known.steps)
     if known.workers is not None and known.workers < 1:
         raise UsageError(f"map: expected --workers of at least 1, got {known.workers}")

@@ -11,8 +11,8 @@ INTRODUCTION = """\
 {program} validate --ckpt_path FILE.ckpt|best|last [options]
 
 Measures a checkpoint on the validation images. Prints `val accuracy` with the
-data it was measured on, and the loss; writes only the configuration it used,
-lightning_logs/version_N/config.yaml.
+data it was measured on, and the loss; writes its settings and the figures into
+lightning_logs/version_N (config.yaml, metrics.csv).
 
   --ckpt_path FILE     the checkpoint; best or last: that of the newest run
   --data_root FOLDER   where the data set's files are (default: data)

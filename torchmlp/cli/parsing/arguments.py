@@ -41,7 +41,7 @@ def rewrite(arguments: list[str]) -> list[str]:
     wants_help = any(name in ("-h", "--help", "--print_config") for name, _ in options)
     for name, values in options:
         if name in SHORT_FLAGS and not values:
-            raise UsageError(f"{name}: expected a value, as in: {program()} {name} VALUE")
+            raise UsageError(f"{name}: expected a value, as in: {program()} {command} {name} VALUE")
         if name == "--ckpt_path" and len(values) > 1:
             raise UsageError(
                 f"{command}: unknown words {' '.join(values[1:])!r} after {name} {values[0]}; "

@@ -1,8 +1,10 @@
 """A command's own options, beside those that are `fit`'s."""
 
 import argparse
+from difflib import get_close_matches
 from typing import NoReturn
 
+from torchmlp.cli.parsing.options import known_options
 from torchmlp.cli.terminal.errors import UsageError
 from torchmlp.cli.terminal.program import program
 
@@ -14,6 +16,22 @@ class OptionParser(argparse.ArgumentParser):
 
     def __init__(self, command: str) -> None:
         super().__init__(prog=command, add_help=False, allow_abbrev=False)
+
+    def parse_words(self, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The command's own options, and the words that are left to `fit`'s parser.
+
+        Raises:
+            UsageError: a value that does not fit, or an option that neither has and that is nearly
+                one of the command's.
+        """
+        known, rest = self.parse_known_args(words)
+        own, theirs = [f"--{name}" for name in vars(known)], known_options("fit")
+        for word in rest:
+            name = word.partition("=")[0]
+            near = get_close_matches(name, own, n=1, cutoff=0.7)
+            if near and name.startswith("--") and name not in theirs:
+                self.error(f"unknown option {name}; did you mean {near[0]}?")
+        return known, rest
 
     def error(self, message: str) -> NoReturn:
         """Raise what the user will read."""

@@ -157,7 +157,7 @@ class StreamingBatches(RankShard, IterableDataset[tuple[Tensor, Tensor]]):
             stream = self._permuted(places, epoch) if self.shuffle else places
             index = np.searchsorted(begins, stream, side="right") - 1
             shard, row = self._located(blocks[index], stream - begins[index], epoch)
-            # In the order of the stream, so that each packed shard is unpacked once.
+            # In the order of the stream, so that each compressed shard is unpacked once.
             turns = dict.fromkeys(shard[np.argsort(stream)].tolist())
             inputs, targets = self._shards[0].empty(len(places))
             for turn in turns:
@@ -190,7 +190,7 @@ class StreamingBatches(RankShard, IterableDataset[tuple[Tensor, Tensor]]):
     def _located(
         self, block: Int64[np.ndarray, " n"], row: Int64[np.ndarray, " n"], epoch: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-        """Shards, and rows in them, of these rows of blocks; packed shards are permuted inside."""
+        """Shards, and rows in them, of these rows of blocks; compressed shards are permuted inside."""
         shard, row = self._shard[block], self._first[block] + row
         if self.shuffle:
             for one in np.unique(shard).tolist():

@@ -30,8 +30,8 @@ class StoredArray:
     Attributes:
         path: the file.
         member: the array's file in an .npz archive; None for an IDX file.
-        packed: whether it is compressed, so that only all of it can be read.
-        start: bytes before the first row; where packed, after unpacking.
+        compressed: whether it is, so that only all of it can be read.
+        start: bytes before the first row; where compressed, of what is unpacked.
         dtype: as stored, big-endian perhaps.
         shape: samples first.
     """
@@ -44,7 +44,7 @@ class StoredArray:
     shape: tuple[int, ...]
 
     def read(self, rows: Int64[np.ndarray, " n"]) -> Shaped[np.ndarray, "n ..."]:
-        """These rows, given in ascending order, of an array that is not packed.
+        """These rows, given in ascending order, of an array that is not compressed.
 
         Raises:
             DataError: when the file cannot be read, or is shorter than it was.
@@ -61,7 +61,7 @@ class StoredArray:
         return values
 
     def load(self) -> Shaped[np.ndarray, "n ..."]:
-        """All of the array; a packed one is compared with its archive's checksum.
+        """All of the array; a compressed one is compared with its archive's checksum.
 
         Raises:
             DataError: when the file cannot be read, is damaged, or holds more or less than it says.

@@ -37,7 +37,7 @@ class Shard:
 
 
 class ShardReader:
-    """Reads rows of shards; of packed ones it keeps the last in memory."""
+    """Reads rows of shards; of compressed ones it keeps the last in memory."""
 
     def __init__(self) -> None:
         self._shard: Shard | None = None

@@ -130,7 +130,7 @@ extern "C" {
 enum Activation { IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, HARDTANH, RELU6 };
 enum LossName { CROSS_ENTROPY, MSE };
 
-// The optimizer's settings in terms of a step; see descent.py.
+// The optimizer's settings in terms of a step; see sgd_update.py.
 struct SGDUpdate {
   double ahead, fade, decay;  // first: value += ahead into; with decay: into = fade into + decay value
   double beta, alpha;         // then: into = beta into + alpha δᵀ a

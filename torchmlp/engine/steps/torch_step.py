@@ -1,6 +1,6 @@
 """The step in torch's operators, into buffers: `torchmlp.kernels.network` in place.
 
-Every activation, loss, dtype and device. `native` is the same in C++ where that is to be had; this
+Every activation, loss, dtype and device. `native_step` is the same in C++ where that is to be had; this
 is its oracle.
 """
 

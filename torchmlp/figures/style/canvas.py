@@ -1,4 +1,4 @@
-"""A figure that is with absolute coordinates from the top left."""
+"""A figure drawn in absolute coordinates from the top left."""
 
 from typing import Literal
 

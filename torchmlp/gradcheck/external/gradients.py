@@ -171,30 +171,30 @@ def _read(
 
 
 def candidate_networks(
-    sheet: ExternalGradients, known: Mapping[str, str]
+    given: ExternalGradients, known: Mapping[str, str]
 ) -> Iterator[tuple[NetworkSpec, float]]:
     """Every kind of network that the known settings allow, with the loss it would report.
 
     Args:
-        sheet: the batch and the parameters.
+        given: the batch and the parameters.
         known: "activation", "output" and "loss", as far as the user has named them.
     """
     hidden = [known["activation"]] if "activation" in known else list(ACTIVATIONS)
-    if len(sheet.weights) == 1:
+    if len(given.weights) == 1:
         hidden = hidden[:1]
-    x = torch.as_tensor(np.array(sheet.x), dtype=torch.float64)
+    x = torch.as_tensor(np.array(given.x), dtype=torch.float64)
     for activation in hidden:
         for output in [known["output"]] if "output" in known else OUTPUTS:
             with torch.no_grad():
-                a = sheet.network(NetworkSpec(activation, output, "mse"))(x)
+                a = given.network(NetworkSpec(activation, output, "mse"))(x)
             for loss in [known["loss"]] if "loss" in known else list(LOSSES):
-                target = sheet.target_for(loss)
+                target = given.target_for(loss)
                 if target is None:
                     continue
                 yield NetworkSpec(activation, output, loss), float(mean_of_losses(a, target, loss))
 
 
-def infer_network(sheet: ExternalGradients, known: Mapping[str, str]) -> NetworkSpec:
+def infer_network(given: ExternalGradients, known: Mapping[str, str]) -> NetworkSpec:
     """The kind of network that reports the loss that was reported.
 
     Softmax with cross-entropy on its probabilities is known as cross-entropy of the logits, and the
@@ -203,7 +203,7 @@ def infer_network(sheet: ExternalGradients, known: Mapping[str, str]) -> Network
     Raises:
         ValueError: none does; the message gives what the likeliest would report.
     """
-    if sheet.loss is None:
+    if given.loss is None:
         missing = [name for name in ("activation", "loss") if name not in known]
         if missing:
             raise ValueError(
@@ -211,17 +211,17 @@ def infer_network(sheet: ExternalGradients, known: Mapping[str, str]) -> Network
                 f"network is recognised"
             )
         return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
-    kinds = list(candidate_networks(sheet, known))
-    scales = _scales(len(sheet.x), sheet.widths[-1])
+    kinds = list(candidate_networks(given, known))
+    scales = _scales(len(given.x), given.widths[-1])
     for scale in scales:
         for kind, value in kinds:
-            if abs(scale * value - sheet.loss) <= 1e-6 * max(abs(sheet.loss), 1e-12):
+            if abs(scale * value - given.loss) <= 1e-6 * max(abs(given.loss), 1e-12):
                 return replace(kind, scale=scale)
     if {"activation", "loss"} <= known.keys():
         return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
     shown = ", ".join(f"{value:.6g} ({kind})" for kind, value in kinds[:3])
     raise ValueError(
-        f"verify: the loss reported, {sheet.loss:.6g}, is that of no network known here; expected "
+        f"verify: the loss reported, {given.loss:.6g}, is that of no network known here; expected "
         f"for example {shown}. If the forward pass is what you mean it to be, name --activation, "
         f"--output_activation and --loss"
     )

@@ -33,7 +33,7 @@ def read_npz(path: Path) -> ExternalGradients:
         )
     weights = [arrays[f"W{k}"] for k in layers]
     loss = arrays.get("loss")
-    sheet = ExternalGradients(
+    given = ExternalGradients(
         arrays["x"],
         arrays["target"],
         weights,
@@ -43,13 +43,13 @@ def read_npz(path: Path) -> ExternalGradients:
         None if loss is None else float(loss),
         _is_in_out(path, arrays["x"], weights),
     )
-    for k, bias in enumerate(sheet.biases, 1):
-        if bias is not None and bias.size != sheet.widths[k]:
+    for k, bias in enumerate(given.biases, 1):
+        if bias is not None and bias.size != given.widths[k]:
             raise ValueError(
                 f"{path}: b{k} has shape {bias.shape}, and W{k} of shape {weights[k - 1].shape} "
-                f"expects ({sheet.widths[k]},)"
+                f"expects ({given.widths[k]},)"
             )
-    return sheet
+    return given
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Who trains a map's tasks: each engine's `run` yields a task's results as they are there.
+"""Who trains a map's tasks: each executor's `run` yields a task's results as they are there.
 
 pool    processes on this machine
 ray     a Ray cluster, or a local one

@@ -1,4 +1,4 @@
-"""Cells of one width, depth and batch size, trained as one: what an engine hands to a process.
+"""Cells of one width, depth and batch size, trained as one: what an executor hands to a process.
 
 A cell comes out the same, to the last bit, whatever it is trained beside and in whichever process:
 it is computed on one thread, and all that is random is drawn from its own seed.
