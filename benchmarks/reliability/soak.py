@@ -43,7 +43,7 @@ SHARED = 4  # cycles of one recipe
 
 
 @dataclass(frozen=True)
-class MapConfig:
+class FitSettings:
     """What is trained."""
 
     optimizer: str
@@ -80,10 +80,10 @@ class MapConfig:
         return words
 
 
-def draw(generator: random.Random) -> MapConfig:
+def draw(generator: random.Random) -> FitSettings:
     """A recipe at random."""
     pick = generator.choice
-    return MapConfig(
+    return FitSettings(
         optimizer=pick(["SGD", "Adam"]),
         engine=pick(["fused", "autograd"]),
         scheduler=pick(["torchmlp.lightning.schedules.OneCycle", "StepLR", "ReduceLROnPlateau"]),
@@ -234,7 +234,7 @@ def difference(one: Any, other: Any, where: str = "") -> str:
 class Cycle:
     """What came of one recipe, killed and resumed."""
 
-    recipe: MapConfig
+    recipe: FitSettings
     kills: list[str] = field(default_factory=list)
     different: str = ""
     wrong_codes: list[str] = field(default_factory=list)
@@ -243,7 +243,7 @@ class Cycle:
 
 def cycle(
     folder: Path,
-    recipe: MapConfig,
+    recipe: FitSettings,
     reference: Path,
     seconds: float,
     draws: random.Random,

@@ -26,7 +26,7 @@ def easy() -> MapData:
     return replace(digits(), reachable=0.2)
 
 
-def recipe(
+def map_config(
     model: str = CLASSIFIER,
     optimizer: str = "SGD",
     *,

@@ -20,7 +20,7 @@ from torchmlp.engine.state.changes import Expectation, Kind, Watch
 from torchmlp.engine.state.sgd_update import SGDUpdate, SGDUpdates
 from torchmlp.engine.state.structure import is_fusible, structure, unsupported_reason
 from torchmlp.engine.state.workspace import LayerBuffers, Workspace
-from torchmlp.engine.steps import build as library
+from torchmlp.engine.steps import build
 from torchmlp.engine.steps import native_step as native
 from torchmlp.engine.steps.cuda_graph import GraphStep
 from torchmlp.engine.steps.torch_step import TorchStep
@@ -234,14 +234,14 @@ class Engine:
             try:
                 if not reason:
                     if self._compiled is None:
-                        self._compiled = library.load()
+                        self._compiled = build.load()
                         self._look_out()
                     step = native.NativeStep(
                         self._compiled, workspace, self.loss, only_finite=self.only_finite
                     )
                     threads = step.step.threads
                     return step, f"C++, {threads} thread{'s' if threads > 1 else ''}"
-            except library.NoNativeStepError as error:
+            except build.NoNativeStepError as error:
                 reason = str(error)
             if self.native:
                 raise ValueError(f"Engine: native=True, but {reason}; leave it out")

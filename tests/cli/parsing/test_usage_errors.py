@@ -221,6 +221,7 @@ def test_a_quick_mistake_waits_for_no_import(tmp_path: Path, words: list[str]) -
         ("map --batchsizes=3", "--batch_sizes"),
         ("diagnose --step 3", "--steps"),
         ("diagnose --replya x", "--replay"),
+        ("verify --hiden 3 a.py:f", "--hidden"),
     ],
 )
 def test_a_mistyped_option_of_the_commands_own(tmp_path: Path, line: str, near: str) -> None:

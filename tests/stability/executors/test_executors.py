@@ -16,7 +16,7 @@ import pytest
 
 from tests import ROOT
 from tests.children import child
-from tests.stability.small_maps import cell, easy, recipe, timeless
+from tests.stability.small_maps import cell, easy, map_config, timeless
 from torchmlp.stability.executors import pool, ray
 from torchmlp.stability.executors.errors import ExecutorError
 from torchmlp.stability.map.config import MapConfig
@@ -25,11 +25,11 @@ from torchmlp.stability.map.task import CellError, Task, run_task, tasks_of
 CELLS = [*(cell(width=width) for width in (8, 16)), cell(width=8, lr=30.0)]
 TASKS = tasks_of(CELLS)
 STEPS = 5
-OWN = recipe(steps=STEPS)
+OWN = map_config(steps=STEPS)
 # What a program outside of pytest trains, as `pool` and `ray` are started: {0} is an engine's name.
 PROGRAM = """
 import json, sys
-from tests.stability.small_maps import cell, easy, recipe, timeless
+from tests.stability.small_maps import cell, easy, map_config, timeless
 from tests.stability.executors.test_executors import TASKS
 from torchmlp.stability.executors import {0}
 if __name__ == "__main__":
@@ -107,7 +107,7 @@ def collected(found: Iterator[list[Any]]) -> list[Any]:
 
 def killed_once(folder: Path) -> MapConfig:
     """Of the cells of width 16 the first that is trained ends its process, if none has before."""
-    return recipe("KilledOnce", folder=str(folder), width=16, steps=STEPS)
+    return map_config("KilledOnce", folder=str(folder), width=16, steps=STEPS)
 
 
 def expected(folder: Path) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def test_a_killed_worker_of_the_pool_loses_nothing(
 @pytest.mark.slow
 def test_a_killed_worker_of_ray_loses_nothing(tmp_path: Path, folder: Path) -> None:
     """The same on a local cluster."""
-    own = f"recipe('KilledOnce', folder={str(folder)!r}, width=16, steps={STEPS})"
+    own = f"map_config('KilledOnce', folder={str(folder)!r}, width=16, steps={STEPS})"
     process = program("ray", own, tmp_path)
     seen: set[int] = set()
     while process.poll() is None:
@@ -153,7 +153,7 @@ def test_a_killed_worker_of_ray_loses_nothing(tmp_path: Path, folder: Path) -> N
 @pytest.mark.slow
 def test_a_task_that_kills_every_process_is_given_up(folder: Path) -> None:
     """After three processes: which cells, and what may be the matter."""
-    own = recipe("AlwaysKilled", folder=str(folder))
+    own = map_config("AlwaysKilled", folder=str(folder))
     words = r"width 8, depth 1, batch size 16 was ended from outside 3 times \(SIGKILL\).*fewer"
     with pytest.raises(ExecutorError, match=words):
         collected(pool.run(TASKS[:1], own, easy(), 2))
@@ -166,7 +166,7 @@ def test_workers_end_with_a_parent_that_is_killed(
     engine: str, tmp_path: Path, folder: Path
 ) -> None:
     """kill -9 of the program: no process that trains is left, however busy."""
-    process = program(engine, f"recipe('Waits', folder={str(folder)!r})", tmp_path)
+    process = program(engine, f"map_config('Waits', folder={str(folder)!r})", tmp_path)
     workers = makers(folder)
     process.kill()
     process.wait()
@@ -181,7 +181,7 @@ def test_workers_end_with_a_parent_that_is_killed(
 )
 def test_ctrl_c_is_for_the_caller(engine: str, moment: str, tmp_path: Path, folder: Path) -> None:
     """A Ctrl-C to all of them: the caller gets KeyboardInterrupt, and nobody says a word."""
-    process = program(engine, f"recipe('Waits', folder={str(folder)!r})", tmp_path)
+    process = program(engine, f"map_config('Waits', folder={str(folder)!r})", tmp_path)
     # Ray has seven of its own before it takes tasks; the pool has one, and then its workers.
     least = {"pool": 2, "ray": 7}[engine]
     started = until(lambda: len(found := descendants(process.pid)) >= least and found)
@@ -204,14 +204,14 @@ TOLD = r"width \d+, depth 1, batch size 16, rate 0\.1, init auto, seed 0: OSErro
 def test_what_a_cell_raises_in_the_pool_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     """With the cell named, and without a traceback of the worker's."""
     with pytest.raises(CellError, match=TOLD):
-        collected(pool.run(TASKS, recipe("Fails"), easy(), 1))
+        collected(pool.run(TASKS, map_config("Fails"), easy(), 1))
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
 def test_what_a_cell_raises_on_ray_is_passed_on(tmp_path: Path) -> None:
     """The same on a local cluster."""
-    out, errors = program("ray", "recipe('Fails')", tmp_path).communicate(timeout=180)
+    out, errors = program("ray", "map_config('Fails')", tmp_path).communicate(timeout=180)
     assert errors == ""
     assert re.match(f"CellError {TOLD}", out)
 
@@ -231,7 +231,7 @@ def test_workers_have_one_thread_and_the_parent_its_own(monkeypatch: pytest.Monk
     """OMP_NUM_THREADS is 1 in a worker before anything is imported, and is left as it was here."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (found,) = collected(
-        pool.run([Task((cell(lr=1e-9),))], recipe("ToldByEnvironment", steps=1), easy(), 1)
+        pool.run([Task((cell(lr=1e-9),))], map_config("ToldByEnvironment", steps=1), easy(), 1)
     )
     assert found.first_loss == 1.0
     assert os.environ["OMP_NUM_THREADS"] == "7"

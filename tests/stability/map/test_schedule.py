@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.stability.small_maps import cell, digits, recipe
+from tests.stability.small_maps import cell, digits, map_config
 from torchmlp.stability.map.cell import Cell
 from torchmlp.stability.map.grid import Grid
 from torchmlp.stability.map.schedule import (
@@ -15,7 +15,7 @@ from torchmlp.stability.map.schedule import (
 )
 from torchmlp.stability.map.task import Task, tasks_of
 
-OWN = recipe(steps=200)
+OWN = map_config(steps=200)
 GB = 10**9
 
 
@@ -100,7 +100,7 @@ def test_memory_and_work_grow_with_what_they_are_made_of() -> None:
     for task in larger:
         assert memory(task) > memory(base)
         assert work(task) > work(base)
-    wide = recipe(steps=200, dtype="float64")
+    wide = map_config(steps=200, dtype="float64")
     assert estimate_memory(base, wide, digits()) > memory(base)
     assert estimate_work(base, wide, digits()) > work(base)
 

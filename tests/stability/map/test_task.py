@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tests import ROOT
-from tests.stability.small_maps import cell, digits, easy, recipe, timeless
+from tests.stability.small_maps import cell, digits, easy, map_config, timeless
 from torchmlp.diagnosis.diagnose import diagnose_run
 from torchmlp.diagnosis.measure.sharpness import largest_rate
 from torchmlp.stability.map.cell import Cell
@@ -25,12 +25,14 @@ ORIGIN = "torchmlp.examples.origin.Origin"
 KINDS = ((0.1, 0), (0.1, 1), (30.0, 0))  # rate and seed
 # A recipe for each way in which a cell can be trained.
 WAYS = {
-    "population": recipe(steps=8),
-    "population of several layers": recipe(steps=8, activation="tanh", loss="mse", dtype="float64"),
-    "engine": recipe(steps=8, activation="gelu", dtype="float64"),
-    "engine with Adam": recipe(steps=8, optimizer="Adam"),
-    "autograd": recipe(ORIGIN, steps=8, dtype="float64"),
-    "training step with dropout": recipe("Noisy", steps=8),
+    "population": map_config(steps=8),
+    "population of several layers": map_config(
+        steps=8, activation="tanh", loss="mse", dtype="float64"
+    ),
+    "engine": map_config(steps=8, activation="gelu", dtype="float64"),
+    "engine with Adam": map_config(steps=8, optimizer="Adam"),
+    "autograd": map_config(ORIGIN, steps=8, dtype="float64"),
+    "training step with dropout": map_config("Noisy", steps=8),
 }
 every_way = pytest.mark.parametrize("way", WAYS)
 
@@ -83,7 +85,7 @@ def test_cells_train_as_by_autograd(way: str) -> None:
 )
 def test_a_population_takes_the_optimizers_settings(settings: dict[str, Any]) -> None:
     """Momentum, Nesterov and weight decay are in the population as in torch's own training."""
-    own = recipe(dtype="float64", settings=settings)
+    own = map_config(dtype="float64", settings=settings)
     one = cell(lr=0.05)
     runs = train_together([one, cell(lr=0.2)], own, digits())
     assert runs
@@ -93,14 +95,14 @@ def test_a_population_takes_the_optimizers_settings(settings: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "own",
     [
-        recipe(optimizer="Adam"),
-        recipe(bias=False),
-        recipe(output_activation="sigmoid"),
-        recipe(activation="gelu"),
-        recipe(loss="bce"),
-        recipe("Noisy"),
-        recipe(settings={"momentum": 0.9, "dampening": 0.5}),
-        recipe(settings={"maximize": True}),
+        map_config(optimizer="Adam"),
+        map_config(bias=False),
+        map_config(output_activation="sigmoid"),
+        map_config(activation="gelu"),
+        map_config(loss="bce"),
+        map_config("Noisy"),
+        map_config(settings={"momentum": 0.9, "dampening": 0.5}),
+        map_config(settings={"maximize": True}),
     ],
     ids=lambda own: f"{own.model} {own.optimizer}",
 )
@@ -111,7 +113,7 @@ def test_what_no_population_trains_bit_for_bit(own: MapConfig) -> None:
 
 def test_mup_trains_alike_in_a_population_and_alone() -> None:
     """Rate factors of the layers: the population's and the optimizer's are the same."""
-    own = recipe(parametrization="mup", base_width=4, dtype="float64")
+    own = map_config(parametrization="mup", base_width=4, dtype="float64")
     runs = train_together([cell(width=32, lr=0.05)], own, digits())
     assert runs
     assert runs[0].losses == pytest.approx(train(cell(width=32, lr=0.05), own, digits()).losses)
@@ -156,7 +158,7 @@ def test_a_task_takes_one_thread() -> None:
     """Whatever torch was told before, which is as it was afterwards."""
     torch.set_num_threads(2)
     try:
-        (found,) = run_task(Task((cell(lr=1e-9),)), recipe("ToldByThreads", steps=1), easy())
+        (found,) = run_task(Task((cell(lr=1e-9),)), map_config("ToldByThreads", steps=1), easy())
         assert found.first_loss == 1.0
         assert torch.get_num_threads() == 2
     finally:
@@ -173,7 +175,7 @@ def test_nothing_random_is_left_changed(way: str) -> None:
 
 def test_a_run_that_breaks_ends_there_and_disturbs_nobody() -> None:
     """Its losses end with the first that is not finite; its neighbour's are all finite."""
-    own = recipe(loss="mse")
+    own = map_config(loss="mse")
     broken, fine = run_task(Task((cell(lr=100.0), cell(lr=0.01))), own, digits())
     assert broken.outcome == "nan"
     assert broken.step is not None
@@ -193,7 +195,7 @@ def test_a_run_that_breaks_ends_there_and_disturbs_nobody() -> None:
 @pytest.mark.slow
 def test_origins_nan() -> None:
     """The example's nan at rate 1 after two steps, and at 0.2 none and nothing learned."""
-    own = recipe(ORIGIN, dtype="float64", steps=12)
+    own = map_config(ORIGIN, dtype="float64", steps=12)
     cells = (
         cell(width=1000, batch_size=20, lr=1.0, seed=1),
         cell(width=1000, batch_size=20, lr=0.2, seed=1),
@@ -209,7 +211,7 @@ def test_origins_nan() -> None:
 @pytest.mark.slow
 def test_a_result_is_what_the_parts_of_the_package_say() -> None:
     """Accuracy, 2 / λmax and the cause are those of outside calls on the same run."""
-    own = recipe(steps=20)
+    own = map_config(steps=20)
     samples = easy()
     good, bad = cell(width=32, lr=0.1), cell(width=32, lr=30.0)
     learned, failed = run_task(Task((good, bad)), own, samples)
@@ -228,7 +230,7 @@ def test_a_result_is_what_the_parts_of_the_package_say() -> None:
 
 def test_accuracy_is_the_share_told_right() -> None:
     """Of the samples held out, counted by hand with the trained network."""
-    own, samples = recipe(steps=60), digits()
+    own, samples = map_config(steps=60), digits()
     run = train(cell(width=32), own, samples)
     module = own.module(cell(width=32))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -259,7 +261,7 @@ def test_cells_of_one_shape_and_batch_are_a_task() -> None:
 
 def test_seeds_have_their_own_batches_in_a_population() -> None:
     """Networks of different seeds see different batches: each its own run's."""
-    own = recipe(dtype="float64")
+    own = map_config(dtype="float64")
     cells = [cell(seed=seed) for seed in (0, 1, 0)]
     runs = train_together(cells, own, digits())
     assert runs
@@ -282,11 +284,11 @@ def test_seeds_have_their_own_batches_in_a_population() -> None:
 def test_a_cell_that_cannot_be_trained_is_named(model: str, words: str) -> None:
     """Whatever is raised inside is said of the cell."""
     with pytest.raises(CellError, match=words):
-        run_task(Task((cell(),)), recipe(model), digits())
+        run_task(Task((cell(),)), map_config(model), digits())
 
 
 def test_a_run_of_floating_inputs() -> None:
-    """Numbers are trained on as they are, in the recipe's dtype, by every way."""
+    """Numbers are trained on as they are, in the configuration's dtype, by every way."""
     pixels = easy()
     numbers = replace(
         pixels,
@@ -295,6 +297,6 @@ def test_a_run_of_floating_inputs() -> None:
     )
     task = Task((cell(width=32, lr=0.02),))
     for optimizer in ("SGD", "Adam"):
-        own = recipe(optimizer=optimizer, steps=60, dtype="float64")
+        own = map_config(optimizer=optimizer, steps=60, dtype="float64")
         (found,), (same,) = (run_task(task, own, x) for x in (numbers, pixels))
         assert found.loss == pytest.approx(same.loss, rel=1e-4)

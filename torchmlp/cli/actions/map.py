@@ -61,7 +61,7 @@ def draw_map(
         values: widths, batch_sizes, lrs, depths, inits and seeds; empty ones are the defaults.
 
     Returns:
-        0; 1 where an engine or the disk failed, 130 on Ctrl-C, 143 on SIGTERM.
+        0; 1 where an executor or the disk failed, 130 on Ctrl-C, 143 on SIGTERM.
     """
     own, config = adapters.own_cell(cli), adapters.map_config(cli, steps)
     grid = grid_of(values, own)

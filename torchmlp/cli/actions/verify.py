@@ -43,7 +43,7 @@ def verify(words: Sequence[str]) -> int:
     parser.add_argument("--hidden", nargs="*", type=int)
     parser.add_argument("--labels", action="store_true")
     parser.add_argument("--weight_decay", type=float, default=0.0)
-    options = parser.parse_args(list(words))
+    options, _ = parser.parse_words(list(words), beside_fit=False)
     if not options.source:
         raise UsageError(
             f"verify: expected FILE.py:function or FILE.npz; see {program()} verify --help"

@@ -36,8 +36,9 @@ learns, and why. It takes what fit takes ({program} fit --help), and
 
 Dropout, shifts of the images and the schedule of the learning rate are left
 out. Writes cells.jsonl, a line for each combination as it ends, and for each
-batch size a heat map as PNG and SVG.
-Exit codes: 0 done, 2 usage, 130 Ctrl-C, 143 SIGTERM (what is done is kept)
+batch size a heat map as PNG and SVG; settings.json beside them.
+Exit codes: 0 done, 1 failed, 2 usage, 3 no stable rate (--find_lr),
+130 Ctrl-C, 143 SIGTERM (what is done is kept)
 """
 STEPS = 200
 ENGINES = ("pool", "ray")

@@ -17,20 +17,28 @@ class OptionParser(argparse.ArgumentParser):
     def __init__(self, command: str) -> None:
         super().__init__(prog=command, add_help=False, allow_abbrev=False)
 
-    def parse_words(self, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    def parse_words(
+        self, words: list[str], *, beside_fit: bool = True
+    ) -> tuple[argparse.Namespace, list[str]]:
         """The command's own options, and the words that are left to `fit`'s parser.
 
+        Args:
+            words: after the command.
+            beside_fit: whether the command takes what `fit` takes too; else nothing may be left.
+
         Raises:
-            UsageError: a value that does not fit, or an option that neither has and that is nearly
-                one of the command's.
+            UsageError: a value that does not fit; an option that is unknown, or that neither has
+                and that is nearly one of the command's.
         """
         known, rest = self.parse_known_args(words)
-        own, theirs = [f"--{name}" for name in vars(known)], known_options("fit")
+        own, theirs = [f"--{name}" for name in vars(known)], known_options("fit") * beside_fit
         for word in rest:
             name = word.partition("=")[0]
-            near = get_close_matches(name, own, n=1, cutoff=0.7)
-            if near and name.startswith("--") and name not in theirs:
+            near = get_close_matches(name, own, n=1, cutoff=0.7) if name.startswith("--") else []
+            if near and name not in theirs:
                 self.error(f"unknown option {name}; did you mean {near[0]}?")
+        if rest and not beside_fit:
+            self.error(f"unknown words {' '.join(rest)}")
         return known, rest
 
     def error(self, message: str) -> NoReturn:

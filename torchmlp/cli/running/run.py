@@ -96,7 +96,7 @@ def _print_interruption(saving: SaveWhenInterrupted, *, trains: bool) -> None:
             f"{cause}; the training is finished, its checkpoints are in {saving.has_ended}"
         )
     else:
-        _print_error(f"{cause}; no further checkpoint was written" if trains else cause)
+        _print_error(f"{cause}; nothing further was saved" if trains else cause)
 
 
 def _is_of_checkpoint(error: Exception) -> bool:

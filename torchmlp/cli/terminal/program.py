@@ -7,5 +7,5 @@ _NAMES = {"train.py": "python train.py", "__main__.py": "python -m torchmlp"}
 
 
 def program() -> str:
-    """Python train.py, python -m torchmlp, or torchmlp."""
+    """How it was started: python train.py, python -m torchmlp, or torchmlp."""
     return _NAMES.get(Path(sys.argv[0]).name, "torchmlp")

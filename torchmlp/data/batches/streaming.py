@@ -190,7 +190,7 @@ class StreamingBatches(RankShard, IterableDataset[tuple[Tensor, Tensor]]):
     def _located(
         self, block: Int64[np.ndarray, " n"], row: Int64[np.ndarray, " n"], epoch: int
     ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-        """Shards, and rows in them, of these rows of blocks; compressed shards are permuted inside."""
+        """Shards and rows in them, of these rows of blocks; compressed ones are permuted inside."""
         shard, row = self._shard[block], self._first[block] + row
         if self.shuffle:
             for one in np.unique(shard).tolist():

@@ -70,7 +70,7 @@ class ShardReader:
 
 
 def open_shard(files: ShardFiles) -> Shard:
-    """Read and checks the headers of a shard.
+    """Read and check the headers of a shard.
 
     Args:
         files: an .npz file that holds `inputs` and `targets`, or the pair (inputs, targets) of IDX

@@ -49,15 +49,15 @@ def _of_trials(record: Record, cause: str) -> Iterator[Finding]:
 
 
 def _why_slow(record: Record, best: Trial, cause: str, fall: float) -> str:
-    scores = f"{record.score:.2f}, and {best.name} {best.score:.2f}"
+    with_it = f"with {best.name} it scores {best.score:.2f}"
     if cause == "learning-rate-too-low":
         return (
             f"In {len(record.losses)} steps of learning rate {record.design.lr:.3g} the loss has "
-            f"fallen by {100 * fall:.0f} %; the run scores {scores}."
+            f"fallen by {100 * fall:.0f} % and the run scores {record.score:.2f}; {with_it}."
         )
     return (
         f"The run ends after {len(record.losses)} steps while it is still learning: it scores "
-        f"{scores}."
+        f"{record.score:.2f}; {with_it}."
     )
 
 

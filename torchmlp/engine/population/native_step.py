@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmlp.engine.population.parameters import Stack
 from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.state.workspace import Workspace
-from torchmlp.engine.steps import build as library
+from torchmlp.engine.steps import build
 from torchmlp.engine.steps.native_step import NativeStep, Step, no_class, threads
 from torchmlp.nn.mlp import MLP
 
@@ -38,7 +38,7 @@ class NativeSteps:
     """One step of all networks, in one call.
 
     Args:
-        compiled: from `library.load`.
+        compiled: from `build.load`.
         stack: their parameters.
         first: a network whose parameters are the stack's first.
         loss: "cross_entropy" or "mse".
@@ -50,7 +50,7 @@ class NativeSteps:
     ) -> None:
         like, size = stack.parameters[0], len(stack.parameters[0])
         self.stack = stack
-        self.function: Any = getattr(compiled, f"population_{library.DTYPES[like.dtype]}")
+        self.function: Any = getattr(compiled, f"population_{build.DTYPES[like.dtype]}")
         work = 3 * rows * sum(p.numel() for p in stack.parameters[::2])
         most = threads() if work >= WORK_FOR_THREADS else 1
         # Of fewer networks than threads, all threads share each one's samples.

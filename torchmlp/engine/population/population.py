@@ -16,7 +16,7 @@ from torchmlp.engine.population.torch_step import BatchedStep
 from torchmlp.engine.state.addresses import borrow_batch, check_tensors, fixed, storages
 from torchmlp.engine.state.sgd_update import SGDUpdate, sgd_update
 from torchmlp.engine.state.workspace import Workspace
-from torchmlp.engine.steps import build as library
+from torchmlp.engine.steps import build
 from torchmlp.engine.steps.native_step import threads, unsupported_natively
 from torchmlp.kernels.activations import activate
 from torchmlp.kernels.losses import LOSSES, check_target
@@ -304,8 +304,8 @@ class Population:
         reason = unsupported_natively(workspace, target, self.loss)
         try:
             if not reason:
-                return NativeSteps(library.load(), self._stack, self._first, self.loss, rows)
-        except library.NoNativeStepError as error:
+                return NativeSteps(build.load(), self._stack, self._first, self.loss, rows)
+        except build.NoNativeStepError as error:
             reason = str(error)
         return BatchedStep(self._stack, self._first.activations, self.loss, rows, reason)
 

@@ -51,7 +51,7 @@ class Watch:
         expectations: of objects.
         tensors: whose elements are to stay where they are: their addresses, shapes, strides, dtypes
             and the sizes of their storages.
-        compiled: from `library.load`; None asks in Python.
+        compiled: from `build.load`; None asks in Python.
     """
 
     def __init__(

@@ -105,7 +105,7 @@ class NativeStep:
     """One step over a workspace's buffers, in one call.
 
     Args:
-        library: from `library.load`.
+        library: from `build.load`.
         workspace: the buffers.
         loss: one of `LOSSES`.
         only_finite: whether a loss that is not finite leaves the parameters as they are.

@@ -2,7 +2,7 @@
 //
 // Samples are independent until the gradients sum over them. So each thread takes its own rows through the
 // layers, the loss and the deltas, waits once for the others, and then updates its own rows of every weight.
-// Compiled by native.py on demand; torch_step.py is the same step in torch's operators, and its oracle.
+// Compiled by build.py on demand; torch_step.py is the same step in torch's operators, and its oracle.
 
 #include <algorithm>
 #include <atomic>
@@ -125,7 +125,7 @@ Range share(int count, int thread, int threads) {
 
 }  // namespace
 
-// The structs are native.py's, field for field.
+// The structs are native_step.py's, field for field.
 extern "C" {
 enum Activation { IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, HARDTANH, RELU6 };
 enum LossName { CROSS_ENTROPY, MSE };
@@ -165,7 +165,7 @@ struct Step {
   int only_finite;  // whether a loss that is not finite leaves everything as it is
 };
 
-// Where a tensor's elements lie; see places.py.
+// Where a tensor's elements lie; see state/addresses.py.
 struct Place {
   void* tensor;  // torch's own object
   void* data;
@@ -175,7 +175,7 @@ struct Place {
   bool is_known;  // false where torch has no answer, or the tensor is no vector and no matrix
 };
 
-// What is expected of an object; see watch.py.
+// What is expected of an object; see state/changes.py.
 enum Kind { ATTRIBUTE, ITEM, ELEMENT, LENGTH, ANSWER };
 struct Expectation {
   PyObject *owner, *name, *value;  // of an item that is to be missing, null
@@ -183,7 +183,7 @@ struct Expectation {
   int kind;
 };
 
-// Networks of one shape, each trained by itself; see population/native.py. What belongs to one network lies so
+// Networks of one shape, each trained by itself; see population/native_step.py. What belongs to one network lies so
 // many bytes from what belongs to the one before it.
 struct Strides {
   int64_t weight, bias;  // of the parameters, and of their velocities

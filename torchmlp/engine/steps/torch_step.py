@@ -1,7 +1,7 @@
 """The step in torch's operators, into buffers: `torchmlp.kernels.network` in place.
 
-Every activation, loss, dtype and device. `native_step` is the same in C++ where that is to be had; this
-is its oracle.
+Every activation, loss, dtype and device. `native_step` is the same in C++ where that is to be had;
+this is its oracle.
 """
 
 import math

@@ -2,4 +2,4 @@
 
 
 class ExecutorError(RuntimeError):
-    """An engine that cannot run, or whose processes are lost again and again; says why."""
+    """An executor that cannot run, or whose processes are lost again and again; says why."""

@@ -132,7 +132,7 @@ def find_learning_rate(
     falls most steeply is not what is suggested: on digits (widths 32 to 512, ReLU and logistic,
     B 8 and 64) runs of 1000 steps reach .18 less with it than with the best rate, on average, and
     .007 less with the best run's. The largest rate is within a factor of 3 of that of runs of 200
-    steps (tests/stability/test_finder.py).
+    steps (tests/stability/lr_finder/test_finder.py).
 
     Example:
         >>> import torch

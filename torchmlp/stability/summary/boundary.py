@@ -33,7 +33,7 @@ class StabilityLimit:
         above: the next rate's worst result; None where the column ends.
         is_slow: whether no rate learns, and `safe` is the largest that at least learns slowly.
         least: the smallest rate's worst result.
-        sharpness_limit: the largest stable rate by the curvature at the start; None where not known.
+        sharpness_limit: the largest stable rate by the curvature at the start, if known.
     """
 
     column: GridColumn
