@@ -197,7 +197,7 @@ def test_files_mistakes(change: dict[str, object], said: str, tmp_path: Path) ->
         (("net.py:sigmoid",), "net.py:sigmoid raised TypeError"),
         (("none.py:f",), "no file at none.py"),
         (("none.npz",), "no file at none.npz"),
-        (("net.py:gradients", "--hiden", "3"), "unrecognized arguments: --hiden 3"),
+        (("net.py:gradients", "--hiden", "3"), "unknown option --hiden; did you mean --hidden?"),
         (("net.py:gradients", "--hidden", "0"), "--hidden widths of at least 1, got [0]"),
         (("net.py:gradients", "--hidden", "3", "4"), "too many values to unpack"),
         (("net.py:gradients", "--activation", "sigmod"), "invalid choice: 'sigmod'"),
