@@ -138,7 +138,7 @@ def test_page_fits(browser: Session, frame: tuple[str, int, str]) -> None:
     for box in (*found["figures"], *found["boxes"]):
         # A folded table has no box.
         assert 0 <= box["left"] <= box["right"] <= frame[1]
-    assert found["report"] == "torchmlp.diagnosis/1"
+    assert found["report"] == "torchmlp.diagnosis/2"
 
 
 @every_frame

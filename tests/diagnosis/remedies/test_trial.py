@@ -249,7 +249,7 @@ def test_16_bits_become_32() -> None:
 def test_a_factor_of_the_rate_is_the_rate() -> None:
     """A tenth of it is the run at a tenth."""
     tenth = bench(replace(GOOD, optim=sgd(0.25))).untouched
-    assert bench(replace(GOOD, optim=sgd(2.5))).helped(rate=0.1).losses == tenth.losses
+    assert bench(replace(GOOD, optim=sgd(2.5))).helped(lr_factor=0.1).losses == tenth.losses
 
 
 def test_momentum_cannot_be_given_to_who_has_none() -> None:
@@ -295,7 +295,7 @@ def test_classes_can_be_weighted() -> None:
 
 def test_a_trial_tells_what_to_do() -> None:
     """In Python, and as a configuration where there is one."""
-    trial = bench(BINARY).helped(rate=0.1, init=True)
+    trial = bench(BINARY).helped(lr_factor=0.1, init=True)
     assert "lr = 0.03" in trial.code
     assert trial.patch is not None
     assert trial.patch["optimizer"]["init_args"]["lr"] == pytest.approx(0.03)

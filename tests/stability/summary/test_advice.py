@@ -131,8 +131,8 @@ def test_depth_is_told_where_there_are_several() -> None:
 def test_a_map_of_another_init_says_nothing() -> None:
     """Rates of one start are no advice for another."""
     wanted = (
-        "The map holds no cell with width 512, batch 64 and init he, nor one beside it, so it says "
-        "nothing of your run."
+        "The map holds no cell with width 512, batch 64 and init he, nor one beside it: no "
+        "advice for your run."
     )
     assert advice(COLUMN, cell(init="he")) == wanted
     assert advice([], cell(init="he")) == wanted
