@@ -62,6 +62,7 @@ def diagnose(
     often the first cause named is right, in `benchmarks/results/diagnosis.csv`.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> x = torch.randn(400, 2)
         >>> labels = (x.prod(1) > 0).long()
