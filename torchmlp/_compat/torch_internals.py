@@ -111,7 +111,7 @@ def optimizer_hooks(optimizer: Optimizer) -> list[dict[Any, Any]]:
 
 def mark_stepped(optimizer: Optimizer) -> None:
     """Tell a scheduler that the optimizer has taken its step, which it warns of otherwise."""
-    optimizer._opt_called = True  # type: ignore[attr-defined]
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # set by torch, declared nowhere
 
 
 def has_no_memory(tensor: Tensor) -> bool:

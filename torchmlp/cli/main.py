@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_error(line: str, code: int) -> int:
     with suppress(OSError):  # there is nowhere else to say it
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)  # noqa: T201  the program's words
     return code
 
 
@@ -64,11 +64,11 @@ def _run(words: list[str], interruption: Interruption) -> int:
         print(f"torchmlp {__version__}")  # noqa: T201  the program's output
         return DONE
     if words and words[0] in HELP:
-        print(overview(COMMANDS.values()), end="")  # noqa: T201
+        print(overview(COMMANDS.values()), end="")  # noqa: T201  the program's output
         return DONE
     command, rest = _command(words)
     if HELP & {*rest}:
-        print(command.help(), end="")  # noqa: T201
+        print(command.help(), end="")  # noqa: T201  the program's output
         return DONE
     return command.run(rest, interruption)
 

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torchmlp._runtime.interruption import Interruption
+from torchmlp.cli.parsing.arguments import rewrite
+from torchmlp.cli.parsing.option_help import option_help
 from torchmlp.cli.running.purpose import Purpose
+from torchmlp.cli.terminal.program import program
 
 
 @dataclass(frozen=True)
@@ -15,20 +18,26 @@ class Command:
     Attributes:
         name: the word.
         summary: in a few words, for the list of all commands.
-        help: its own help; nothing that takes long to import is needed for it.
+        text: its own help, with {program} for the program's name.
         run: does it, with the words after the name, and returns the exit code. It raises
             `UsageError` for a line that it does not take.
+        lists_options: whether all options of LightningCLI follow in the help.
     """
 
     name: str
     summary: str
-    help: Callable[[], str]
+    text: str
     run: Callable[[list[str], Interruption], int]
+    lists_options: bool = False
+
+    def help(self) -> str:
+        """What --help prints; nothing that takes long to import is needed for it."""
+        said = self.text.replace("{program}", program())
+        return f"{said}\n{option_help(self.name)}" if self.lists_options else said
 
 
 def run_configured(words: list[str], purpose: Purpose, interruption: Interruption) -> int:
     """Configure a run from LightningCLI's words, the command first, and do something with it."""
-    from torchmlp.cli.parsing.arguments import rewrite  # noqa: PLC0415
     from torchmlp.cli.parsing.early_checks import check  # noqa: PLC0415  needs yaml
 
     words = rewrite(words)

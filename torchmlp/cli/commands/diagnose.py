@@ -9,16 +9,16 @@ from torchmlp.cli.commands.command import Command, run_configured
 from torchmlp.cli.parsing.option_parser import OptionParser, check_steps
 from torchmlp.cli.running.purpose import Purpose
 from torchmlp.cli.terminal.errors import UsageError
-from torchmlp.cli.terminal.program import program
 
-HELP = """\
+STEPS = 200
+TEXT = """\
 {program} diagnose --config X.yaml   why does this run fail?
 {program} diagnose --fix             and write the best remedy
 {program} diagnose --replay FILE     the step that ended a fit, again
 
 diagnose takes what fit takes ({program} fit --help), and
 
-  --steps N       how long to train (default: {steps})
+  --steps N       how long to train (default: 200)
   --fix           write remedy.yaml, a configuration to add to the run's own:
                   fit --config X.yaml --config .../remedy.yaml
   --replay FILE   broken.pt of a run's folder: the batch, the weights and the
@@ -28,11 +28,6 @@ Writes diagnosis.json and diagnosis.html into lightning_logs/version_N;
 {program} report FOLDER judges and draws them again.
 Exit codes: 0 healthy, 3 sick, 2 usage
 """
-STEPS = 200
-
-
-def _help() -> str:
-    return HELP.format(program=program(), steps=STEPS)
 
 
 def _diagnose(
@@ -66,4 +61,4 @@ def _configuration_of(replay: Path) -> Path:
     return config
 
 
-COMMAND = Command("diagnose", "why does a run fail, and what helps?", _help, _run)
+COMMAND = Command("diagnose", "why does a run fail, and what helps?", TEXT, _run)

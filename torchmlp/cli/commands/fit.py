@@ -5,9 +5,8 @@ from typing import Any
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, run_configured
 from torchmlp.cli.running.purpose import Purpose
-from torchmlp.cli.terminal.program import program
 
-INTRODUCTION = """\
+TEXT = """\
 {program} [fit] [options]
 
 Trains on MNIST, or on the digits that ship where MNIST is not to be had, tests
@@ -28,12 +27,6 @@ metrics.csv, summary.json, diagnosis.json, checkpoints.
 """
 
 
-def _help() -> str:
-    from torchmlp.cli.parsing.option_help import option_help  # noqa: PLC0415  reads sources
-
-    return INTRODUCTION.format(program=program()) + "\n" + option_help("fit")
-
-
 def _train(cli: Any, arguments: dict[str, Any]) -> int:
     from torchmlp.cli.actions.fit import fit  # noqa: PLC0415  imports Lightning
 
@@ -44,4 +37,6 @@ def _run(words: list[str], interruption: Interruption) -> int:
     return run_configured(["fit", *words], Purpose(_train, trains=True), interruption)
 
 
-COMMAND = Command("fit", "train (the default command), test the best checkpoint", _help, _run)
+COMMAND = Command(
+    "fit", "train (the default command), test the best checkpoint", TEXT, _run, lists_options=True
+)

@@ -9,9 +9,9 @@ from torchmlp.cli.commands.command import Command, run_configured
 from torchmlp.cli.parsing.option_parser import OptionParser, check_steps
 from torchmlp.cli.running.purpose import Purpose
 from torchmlp.cli.terminal.errors import UsageError
-from torchmlp.cli.terminal.program import program
 
-HELP = """\
+STEPS = 200
+TEXT = """\
 {program} map --config X.yaml   which combinations train?
 {program} map --find_lr         only the largest stable rate
 
@@ -26,7 +26,7 @@ learns, and why. It takes what fit takes ({program} fit --help), and
   --depths N ...        numbers of hidden layers (default: the configured one)
   --inits NAME ...      initial weights (default: the configured ones)
   --seeds N ...         (default: the configured one)
-  --steps N             of each combination (default: {steps})
+  --steps N             of each combination (default: 200)
   --output FOLDER       (default: lightning_logs/map); the same command goes on
                         where it was cut
   --engine pool|ray     processes on this machine, or a Ray cluster
@@ -40,13 +40,8 @@ batch size a heat map as PNG and SVG; settings.json beside them.
 Exit codes: 0 done, 1 failed, 2 usage, 3 no stable rate (--find_lr),
 130 Ctrl-C, 143 SIGTERM (what is done is kept)
 """
-STEPS = 200
 ENGINES = ("pool", "ray")
 LISTS = {"widths": int, "batch_sizes": int, "lrs": str, "depths": int, "inits": str, "seeds": int}
-
-
-def _help() -> str:
-    return HELP.format(program=program(), steps=STEPS)
 
 
 def _draw(cli: Any, _arguments: dict[str, Any], *, find_lr: bool, **options: Any) -> int:
@@ -77,4 +72,4 @@ def _run(words: list[str], interruption: Interruption) -> int:
     return run_configured(["fit", *rest], purpose, interruption)
 
 
-COMMAND = Command("map", "which sizes, batches and learning rates train?", _help, _run)
+COMMAND = Command("map", "which sizes, batches and learning rates train?", TEXT, _run)

@@ -9,7 +9,7 @@ from torchmlp.cli.terminal.errors import UsageError
 from torchmlp.cli.terminal.exit_codes import DONE, SICK
 from torchmlp.cli.terminal.program import program
 
-HELP = """\
+TEXT = """\
 {program} report FOLDER     a run's diagnosis again, without training
 {program} report --schema   the form of diagnosis.json, as JSON Schema
 
@@ -19,10 +19,6 @@ diagnosis.html beside it.
 Exit codes: 0 healthy, 3 sick, 2 usage
 """
 RECORD = "diagnosis.json"
-
-
-def _help() -> str:
-    return HELP.format(program=program())
 
 
 def _run(words: list[str], _interruption: Interruption) -> int:
@@ -42,7 +38,7 @@ def _run(words: list[str], _interruption: Interruption) -> int:
         raise UsageError(
             f"report: expected {RECORD}, which fit and diagnose write, found none at {path}"
         )
-    from torchmlp.cli.actions.diagnosis_files import PAGE, write_page  # noqa: PLC0415
+    from torchmlp.cli.actions.diagnosis_files import PAGE, write_page  # noqa: PLC0415  matplotlib
     from torchmlp.diagnosis import Report  # noqa: PLC0415  imports torch
 
     imports_are_done()
@@ -52,8 +48,8 @@ def _run(words: list[str], _interruption: Interruption) -> int:
         raise UsageError(f"report: {path}: {error}") from error
     print(found)  # noqa: T201  the program's output
     write_page(found, path.parent)
-    print(f"page {path.parent / PAGE}")  # noqa: T201
+    print(f"page {path.parent / PAGE}")  # noqa: T201  the program's output
     return DONE if found.healthy else SICK
 
 
-COMMAND = Command("report", "a run's diagnosis again, without training", _help, _run)
+COMMAND = Command("report", "a run's diagnosis again, without training", TEXT, _run)

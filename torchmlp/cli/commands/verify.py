@@ -2,9 +2,8 @@
 
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, imports_are_done
-from torchmlp.cli.terminal.program import program
 
-HELP = """\
+TEXT = """\
 {program} verify FILE.py:function   a function that computes gradients
 {program} verify gradients.npz      gradients from anywhere, in arrays
 
@@ -32,10 +31,6 @@ Exit codes: 0 the gradients are right, 1 they are wrong, 2 usage
 """
 
 
-def _help() -> str:
-    return HELP.format(program=program())
-
-
 def _run(words: list[str], _interruption: Interruption) -> int:
     from torchmlp.cli.actions.verify import verify  # noqa: PLC0415  needs torch, not Lightning
 
@@ -43,4 +38,4 @@ def _run(words: list[str], _interruption: Interruption) -> int:
     return verify(words)
 
 
-COMMAND = Command("verify", "is your own backward pass right?", _help, _run)
+COMMAND = Command("verify", "is your own backward pass right?", TEXT, _run)

@@ -1,9 +1,8 @@
 """Class paths of earlier releases, in configurations and flags, under today's names."""
 
 import re
+from functools import cache
 from typing import Any
-
-import yaml
 
 RENAMED = {
     "torchmlp.training.schedules": "torchmlp.lightning.schedules",
@@ -33,16 +32,15 @@ def renamed(value: Any) -> Any:
     return _OLD.sub(lambda m: RENAMED[m[0]], value) if isinstance(value, str) else value
 
 
+@cache
 def read_old_names() -> None:
     """Have the parser read old names in files as today's."""
+    import yaml  # noqa: PLC0415  a help needs neither
     from jsonargparse import get_loader, set_loader  # noqa: PLC0415  takes long to import
 
     load = get_loader("yaml")
-    if getattr(load, "knows_old_names", False):
-        return
 
     def load_renamed(text: str) -> Any:
         return renamed(load(text))
 
-    load_renamed.knows_old_names = True  # type: ignore[attr-defined]
     set_loader("yaml", load_renamed, exceptions=(yaml.YAMLError,))

@@ -28,7 +28,7 @@ class LostProcessError(RuntimeError):
     """Another process of the run has died; empty where that one's end is told elsewhere."""
 
 
-class Launcher(SubprocessLauncher):  # type: ignore[misc]
+class Launcher(SubprocessLauncher):  # type: ignore[misc]  # object, where there is none
     """Lightning's, without its observer: that one kills this process where another has ended."""
 
     words: list[str]

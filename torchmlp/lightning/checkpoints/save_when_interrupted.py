@@ -89,7 +89,7 @@ class SaveWhenInterrupted(pl.Callback):
         self.saved = path
 
 
-class _Signals(SignalConnector):  # type: ignore[misc]
+class _Signals(SignalConnector):  # type: ignore[misc]  # object, where there is none
     """Lightning's signals without SIGTERM: its handler talks to other processes where it stands."""
 
     def __init__(self, trainer: Any, interruption: Interruption) -> None:
