@@ -107,7 +107,7 @@ def _broke(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     design = record.design
-    rate = f", rate {short(design.lr)}" if design.lr else ""
+    rate = f", lr {short(design.lr)}" if design.lr else ""
     facts = {
         "network": record.network,
         "loss": design.loss if record.layers or design.loss != "own" else "",
