@@ -23,7 +23,7 @@ from tests.gradcheck.textbook import (
 # What these do to the whole network belongs to no layer.
 SCALES = {
     *("sign", "not-averaged", "averaged-twice", "factor", "accumulated"),
-    *("weight-decay-missing", "weight-decay-doubled"),
+    *("weight-decay-missing", "weight-decay-doubled", "weight-decay-halved"),
 }
 
 
@@ -141,6 +141,8 @@ mistake("accumulated", "step-before", "every", "weight bias", earlier(step_befor
 mistake("weight-decay-missing", "decay", "every", "decay", times(0), "λ W_l is left out")
 mistake("weight-decay-doubled", "decay", "every", "decay", times(2),
         "2 λ W_l: λ ‖W‖² without its ½, or once in the loss and once in the step")
+mistake("weight-decay-halved", "decay", "every", "decay", times(0.5),
+        "λ/2 W_l: the derivative of λ/2 ‖W‖² without its 2")
 # fmt: on
 
 

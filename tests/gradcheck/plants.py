@@ -131,6 +131,7 @@ LIKELY_PAIRS = """
     sign/target-minus-output bias-not-averaged/sum
     sign/target-minus-output weight-not-transposed/transposed
     sign/target-minus-output weight-decay-missing/decay
+    sign/target-minus-output weight-decay-halved/decay
     sign/weight-only bias-not-averaged/sum
     not-averaged/layer-only missing-activation-derivative/slope
     not-averaged/layer-only derivative-at-activation/at-a

@@ -317,6 +317,98 @@ def test_decay_of_biases_is_left_open() -> None:
     assert found[0].evidence["weight decay"] == pytest.approx(decay, rel=1e-4)
 
 
+def decayed(
+    plain: nn.Module, right: dict[str, Tensor], weights: float, biases: float
+) -> dict[str, Tensor]:
+    """The gradients with these decays added."""
+    return {
+        name: right[name] + (weights if p.ndim == 2 else biases) * p.detach()
+        for name, p in plain.named_parameters()
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "meant", "names"),
+    [
+        ((0.1, 0.0), (0.1, 0.0), set()),
+        ((0.1, 0.1), (0.1, 0.1), set()),
+        ((0.1, 0.3), (0.1, 0.3), set()),
+        ((0.1, 0.1), (0.1, 0.0), {"bias-decayed"}),
+        ((0.1, 0.0), (0.1, 0.1), {"weight-decay-missing"}),
+        ((0.05, 0.0), (0.1, 0.0), {"weight-decay-halved"}),
+        ((0.05, 0.05), (0.1, None), {"weight-decay-halved"}),
+        ((0.2, 0.0), (0.1, None), {"weight-decay-doubled"}),
+        ((3.2, 0.0), (0.1, None), {"factor"}),  # times B
+        ((0.1 / 32, 0.0), (0.1, None), {"factor"}),
+        ((0.0, 0.1), (0.0, None), {"unknown"}),
+    ],
+)
+def test_decay(
+    given: tuple[float, float], meant: tuple[float, float | None], names: set[str]
+) -> None:
+    """Of weights and of biases: right, missing, doubled, halved, off by B; measured where wrong."""
+    plain, x, target, _ = mnist_case()
+    for p in plain.parameters():
+        nn.init.normal_(p, 0, 0.1)
+    value = F.cross_entropy(plain(x), target)
+    gradients = torch.autograd.grad(value, list(plain.parameters()))
+    names_of = [name for name, _ in plain.named_parameters()]
+    right = dict(zip(names_of, gradients, strict=True))
+    found = explain_gradients(
+        plain, "cross_entropy", x, target, decayed(plain, right, *given),
+        weight_decay=meant[0], bias_decay=meant[1],
+    )  # fmt: skip
+    assert {m.name for m in found} == names
+    for m in found:
+        of_bias = all(name.endswith("bias") for name in m.parameters)
+        assert m.evidence["weight decay"] == pytest.approx(given[of_bias], rel=1e-3, abs=1e-6)
+    if names == {"factor"}:
+        assert "B = 32" in found[0].explanation
+
+
+def softplus_chain(scale: float) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """Four layers whose output grows with the fourth power of `scale`, and a batch for bce."""
+    torch.manual_seed(0)
+    plain = MLP(4, [5, 5, 5], 2, "softplus").to_sequential()
+    with torch.no_grad():
+        for p in plain.parameters():
+            p.abs_().mul_(scale)
+    return plain, torch.rand(6, 4), torch.randint(2, (6, 2)).float()
+
+
+def test_extreme_numbers_are_never_accused() -> None:
+    """Huge outputs, and fits so good that the right gradient is what roundings leave."""
+    plain, x, target = softplus_chain(1e4)
+    gradients = torch.autograd.grad(loss_of(plain(x), target, "bce"), list(plain.parameters()))
+    assert explain_gradients(plain, "bce", x, target, gradients) == []
+    last = nn.Linear(5, 3)
+    tanh = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), last)
+    with torch.no_grad():
+        last.weight.mul_(1e8)
+    labels = target[:, 0].long()
+    gradients = torch.autograd.grad(F.cross_entropy(tanh(x), labels), list(tanh.parameters()))
+    assert explain_gradients(tanh, "cross_entropy", x, labels, gradients) == []
+    for off in (0.0, 1e-7):  # the loss is 0, or what a rounding makes of it
+        fit = tanh(x).detach() * (1 + off)
+        gradients = torch.autograd.grad(loss_of(tanh(x), fit, "mse"), list(tanh.parameters()))
+        assert explain_gradients(tanh, "mse", x, fit, gradients) == []
+        zeros = [torch.zeros_like(g) for g in gradients]
+        assert explain_gradients(tanh, "mse", x, fit, zeros) == []
+
+
+def test_what_overflows_cannot_be_judged() -> None:
+    """In float32, and in float64 too: said, and the gradients are not accused."""
+    plain, x, target = softplus_chain(1e12)
+    gradients = torch.autograd.grad(loss_of(plain(x), target, "bce"), list(plain.parameters()))
+    with pytest.raises(ValueError, match=r"cannot be judged: overflow: .* too large for torch\.fl"):
+        explain_gradients(plain, "bce", x, target, gradients)
+    plain, x, target = softplus_chain(1e38)
+    with pytest.raises(
+        ValueError, match=r"cannot be judged: overflow: .* numbers of 2\.5\d+e\+153"
+    ):
+        explain_gradients(plain.double(), "bce", x, target, [g * torch.nan for g in gradients])
+
+
 def spoilt(right: dict[str, Tensor], name: str, value: Any) -> dict[str, Any]:
     """The gradients with one of them replaced."""
     return right | {name: value}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
-from torchmlp.gradcheck.explain.reference import LayerCase, Problem, output_gradient, slope
+from torchmlp.gradcheck.explain.noise import slope
+from torchmlp.gradcheck.explain.reference import LayerCase, Problem, output_gradient
 from torchmlp.kernels.losses import loss_delta
 
 

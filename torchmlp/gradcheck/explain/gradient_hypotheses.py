@@ -27,14 +27,19 @@ class Fit:
         factor: c; None where the gradient is zero and any factor fits.
         left: ‖given − explained‖ / ‖given‖.
         rate: the descent rate that a weight was updated with too early; None mostly.
-        extra_decay: weight decay found beyond all that was asked for; None mostly.
+        decay: the λ that was found in place of the one asked for; None mostly.
     """
 
     mistakes: tuple[Named, ...]
     factor: float | None
     left: float
     rate: float | None = None
-    extra_decay: float | None = None
+    decay: float | None = None
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether there is weight decay where none was asked for."""
+        return self.decay is not None and not self.mistakes
 
 
 def fit_weight(
@@ -46,7 +51,7 @@ def fit_weight(
     """
     given, number, x = case.given_weight, case.number, case.x
     shape = case.layer.weight.shape
-    bound = case.noise * _norm(x) * _norm(hypothesis.delta) / x.shape[0]
+    bound = case.noise.of(hypothesis.delta) * _norm(x) / x.shape[0]
     fits: list[Fit] = []
     right: Tensor | None = None
     if given.shape == shape and _may_fit(problem, case, given, hypothesis, x, bound):
@@ -69,14 +74,14 @@ def fit_weight(
         return fits
     for mistake, delta, at in _other_products(problem, case, hypothesis):
         other = replace(hypothesis, delta=delta)
-        bound = case.noise * _norm(delta) * _norm(at) / x.shape[0]
+        bound = case.noise.of(delta) * _norm(at) / x.shape[0]
         if not _may_fit(problem, case, given, other, at, bound):
             continue
         found = _fits(problem, case, given, _product(delta, at), None, bound, (mistake,))
         # Over how many samples it was averaged belongs to the mistake.
         rows = x.shape[0]
         powers = (1.0, float(rows), 1 / rows) if mistake[0] == "cross-sample" else ()
-        fits += [_absorbed(fit, powers, case.noise) for fit in found]
+        fits += [_absorbed(fit, powers, case.noise.relative) for fit in found]
     return fits
 
 
@@ -126,28 +131,25 @@ def fit_bias(problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis) -> 
     assert given is not None
     assert bias is not None
     rows = hypothesis.delta.shape[0]
-    tolerance = case.noise * rows**0.5 / rows
-    size = _norm(hypothesis.delta)
+    tolerance = case.noise.of(hypothesis.delta) / rows**0.5
     right = hypothesis.delta.sum(0) / rows
     fits: list[Fit] = []
     if given.shape == right.shape:
         extra = None if hypothesis.extra is None else hypothesis.extra.sum(0) / rows
-        fits += _scaled(given, right, extra, tolerance * size, ())
-        if problem.weight_decay and not _is_right(fits):  # biases may or may not be decayed
-            decayed = right + problem.weight_decay * bias
-            fits = _scaled(given, decayed, extra, tolerance * size, ()) or fits
-        if fits:
+        fits = _fits(problem, case, given, right, extra, tolerance, (), of_bias=True)
+        if fits and (given.numel() > 1 or _is_right(fits)):
             return fits[:1]
     mistake = ("bias-wrong-axis", number, "")
     for note, formed, powers in _other_sums(hypothesis.delta):
         if formed.shape == given.shape:
-            found = _scaled(given, formed, None, tolerance * size, ((mistake[0], number, note),))
-            fits += [_absorbed(fit, powers, case.noise) for fit in found]
+            found = _scaled(given, formed, None, tolerance, ((mistake[0], number, note),))
+            fits += [_absorbed(fit, powers, case.noise.relative) for fit in found]
     if fits or given.shape != right.shape:
         return fits
     for mistake, delta, _ in _too_early(problem, case, hypothesis):
         formed = delta.sum(0) / rows
-        fits += _scaled(given, formed, None, tolerance * _norm(delta), (mistake,))
+        tolerance = case.noise.of(delta) / rows**0.5
+        fits += _scaled(given, formed, None, tolerance, (mistake,))
     return fits
 
 
@@ -216,33 +218,37 @@ def _fits(
     extra: Tensor | None,
     tolerance: float,
     mistakes: tuple[Named, ...],
+    *,
+    of_bias: bool = False,
 ) -> list[Fit]:
-    """Fits of a weight gradient, with the weight decay it should have, and without."""
-    decay, weight = problem.weight_decay, case.layer.weight
-    if not decay:
-        return _scaled(given, formed, extra, tolerance, mistakes) or _with_decay(
-            given, formed, weight, tolerance, mistakes
-        )
-    number = case.number
-    fits = _scaled(given, formed + decay * weight, extra, tolerance, mistakes)
-    if not _is_right(fits):
-        fits += [
-            fit
-            for fit in _scaled(given - decay * weight, formed, extra, tolerance, mistakes)
-            if fit.factor is None or fit.factor != 0
-        ]
-    if not fits:
-        wrong = (*mistakes, ("weight-decay-missing", number, ""))
-        fits += _scaled(given, formed, extra, tolerance, wrong)
-        wrong = (*mistakes, ("weight-decay-doubled", number, ""))
-        fits += _scaled(given, formed + 2 * decay * weight, extra, tolerance, wrong)
-        if not fits:
-            fits += _scaled(given - 2 * decay * weight, formed, extra, tolerance, wrong)
-    return fits or _with_decay(given, formed, weight, tolerance, mistakes)
+    """Fits with the weight decay there should be, and with another."""
+    parameter = case.layer.bias if of_bias else case.layer.weight
+    assert parameter is not None
+    decays = [problem.weight_decay]
+    if of_bias:
+        decays = [0.0, *decays] if problem.bias_decay is None else [problem.bias_decay]
+    size = _norm(parameter)
+    fits: list[Fit] = []
+    for decay in dict.fromkeys(decays):
+        # Of a sum, even of a large decay and a small gradient, the rounding is that of the sum.
+        bound = tolerance + 4 * problem.eps * decay * size
+        fits = _scaled(given, formed + decay * parameter, extra, bound, mistakes) or fits
+        if decay and not _is_right(fits):
+            found = _scaled(given - decay * parameter, formed, extra, bound, mistakes)
+            fits += [fit for fit in found if fit.factor is None or fit.factor != 0]
+        if _is_right(fits):
+            return fits
+    if fits and given.numel() > 1:
+        return fits
+    expected = decays[-1]
+    return fits + _with_decay(
+        problem, case, given, formed, extra, tolerance, mistakes, parameter, expected,
+        of_bias=of_bias,
+    )  # fmt: skip
 
 
 def _is_right(fits: list[Fit]) -> bool:
-    return any(fit.factor is not None and abs(fit.factor - 1) < 1e-6 for fit in fits)  # noqa: PLR2004
+    return any(fit.factor is None or abs(fit.factor - 1) < 1e-6 for fit in fits)  # noqa: PLR2004
 
 
 def _scaled(
@@ -295,20 +301,87 @@ def _with_extra(
 
 
 def _with_decay(
-    given: Tensor, formed: Tensor, weight: Tensor, tolerance: float, mistakes: tuple[Named, ...]
+    problem: Problem,
+    case: LayerCase,
+    given: Tensor,
+    formed: Tensor,
+    extra: Tensor | None,
+    tolerance: float,
+    mistakes: tuple[Named, ...],
+    parameter: Tensor,
+    expected: float,
+    *,
+    of_bias: bool,
 ) -> list[Fit]:
-    """The fit given = c · formed + λ' W, for a decay that nobody asked for."""
-    if mistakes or given.numel() < 6 or not bool(given.any()):  # noqa: PLR2004  two free numbers
+    """Fits given = c · formed + λ' · parameter, for a λ' that nobody asked for."""
+    usual = expected or problem.weight_decay
+    size = _norm(parameter)
+    if not size or (mistakes and not usual):
         return []
-    basis = torch.stack([formed.flatten(), weight.flatten()], 1)
-    both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
-    factor, decay = both.tolist()
-    left = _norm(given - factor * formed - decay * weight)
-    if left > tolerance * abs(factor):
+    multiples = [m for m in _multiples(problem.rows) if m != bool(expected)] if usual else []
+    is_free = given.numel() > 1 and extra is None
+    if is_free:
+        factor, decay = _both(given, formed, parameter)
+        left = _norm(given - factor * formed - decay * parameter)
+        bound = tolerance * abs(factor) + 4 * problem.eps * abs(decay) * size
+        if left > bound:
+            return []
+        multiples = [m for m in multiples if abs(decay - m * usual) * size <= 16 * bound]
+    for multiple in multiples:
+        decay = multiple * usual
+        bound = tolerance + 4 * problem.eps * abs(decay) * size
+        named = *mistakes, _decay_mistake(problem, case, multiple, expected, of_bias=of_bias)
+        fits = [
+            replace(fit, decay=decay)
+            for fit in _scaled(given - decay * parameter, formed, extra, bound, named)
+            if fit.factor == 1.0 or (given.numel() > 1 and fit.factor != 0)
+        ]
+        if fits:
+            return fits
+    if not is_free or factor == 0:
         return []
     if abs(factor - 1) * _norm(formed) <= 4 * tolerance:
         factor = 1.0
-    return [Fit(mistakes, factor, left / _norm(given), extra_decay=decay)]
+    if usual:
+        name = _decay_mistake(problem, case, decay / usual, expected, of_bias=of_bias)
+        mistakes = (*mistakes, name)
+    return [Fit(mistakes, factor, left / _norm(given), decay=decay)]
+
+
+def _both(given: Tensor, formed: Tensor, parameter: Tensor) -> tuple[float, float]:
+    """The c and λ of the nearest c · formed + λ · parameter; c is 1 where the numbers are few."""
+    if given.numel() <= 3:  # noqa: PLR2004  two numbers fit nearly everything
+        decay = ((given - formed) * parameter).sum() / parameter.square().sum()
+        return 1.0, float(decay)
+    sizes = _norm(formed) or 1.0, _norm(parameter)
+    basis = torch.stack([formed.flatten() / sizes[0], parameter.flatten() / sizes[1]], 1)
+    both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
+    factor, decay = (value / size for value, size in zip(both.tolist(), sizes, strict=True))
+    return factor, decay
+
+
+def _multiples(rows: int) -> list[float]:
+    """λ' / λ of the usual mistakes."""
+    of_batch = [float(rows), 1 / rows] if rows > 2 else []  # noqa: PLR2004  2 and ½ are there
+    return [0.0, 1.0, 2.0, 0.5, -1.0, *of_batch]
+
+
+def _decay_mistake(
+    problem: Problem, case: LayerCase, multiple: float, expected: float, *, of_bias: bool
+) -> Named:
+    """The mistake of a decay that is `multiple` times the one there should be."""
+    letter, rows = "b" if of_bias else "W", problem.rows
+    words = f"{multiple:.6g} λ {letter}"
+    if multiple == rows:
+        words = f"B = {rows} times λ {letter}"
+    elif multiple == 1 / rows:
+        words = f"λ {letter} / B, B = {rows},"
+    if not expected:
+        return "bias-decayed", case.number, "" if multiple == 1 else f"by {words}"
+    names = {0.0: "missing", 2.0: "doubled", 0.5: "halved"}
+    if multiple in names:
+        return f"weight-decay-{names[multiple]}", case.number, ""
+    return "factor", case.number, f"the decay alone is, {words} in place of λ {letter}"
 
 
 def _absorbed(fit: Fit, powers: tuple[float, ...], noise: float) -> Fit:

@@ -88,6 +88,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "the weight decay was added twice",
         "∂E/∂W_{l} = (1/B) δ_{l}ᵀ a_{down} + λ W_{l}",
     ),
+    "weight-decay-halved": (
+        "half the weight decay was added: the derivative of ½ λ ‖W‖² is λ W, of λ ‖W‖² it is 2 λ W",
+        "∂E/∂W_{l} = (1/B) δ_{l}ᵀ a_{down} + λ W_{l}",
+    ),
+    "bias-decayed": (
+        "the bias was decayed, and the loss holds the weights' decay alone",
+        "∂E/∂b_{l} = (1/B) Σ_i δ_{l}[i], without λ b_{l}",
+    ),
     "other-loss": (
         "the gradient is that of another loss than the one reported",
         "δ_{L} = e'(a_{L}, t) ⊙ φ_{L}'(z_{L}), e the loss that is reported",

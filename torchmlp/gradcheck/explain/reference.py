@@ -1,21 +1,23 @@
 """Reference backward pass in float64, paired with the given gradients."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
+from torchmlp.gradcheck.explain.noise import Noise, measure_noise, slope
 from torchmlp.gradcheck.inputs import Gradients, as_float, by_name, wrong_shape
-from torchmlp.kernels.activations import activate, pull_back
 from torchmlp.kernels.losses import LOSSES, check_target, loss_delta
 from torchmlp.kernels.names import find
 from torchmlp.kernels.network import Layer, average_gradients, run, scan_deltas
 from torchmlp.nn import MLP
 
 WHO = "explain_gradients"
-ROUNDINGS = 8.0  # how far apart two right float32 programs may lie, in units of what one measures
+LARGEST = 1e150  # the squares of larger numbers overflow float64
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,9 @@ class LayerCase:
         bias_name: the bias's; None where there is none.
         given_weight: the weight gradient as it was given, of whatever shape.
         given_bias: the bias gradient as it was given; None where there is no bias.
-        right_weight: ∂E/∂W_l.
-        right_bias: ∂E/∂b_l, or None.
-        noise: how far right gradients may lie from `right_weight` and `right_bias`, relative to
-            ‖δ_l‖·‖x‖ and ‖δ_l‖: what rounding does, measured, and samples on a kink.
+        right_weight: ∂E/∂W_l, with its weight decay.
+        right_bias: ∂E/∂b_l, with the decay that biases are known to have; or None.
+        noise: how far right gradients may lie from `right_weight` and `right_bias`.
     """
 
     number: int
@@ -51,7 +52,7 @@ class LayerCase:
     given_bias: Tensor | None
     right_weight: Tensor
     right_bias: Tensor | None
-    noise: float
+    noise: Noise
 
     @property
     def activation(self) -> str:
@@ -73,6 +74,8 @@ class Problem:
         loss: its name.
         has_softmax: the network ends with a softmax, which the loss reads.
         weight_decay: λ of ½ λ ‖W‖², added to the loss.
+        bias_decay: λ_b of ½ λ_b ‖b‖²; None where biases may have the weights' or none.
+        eps: the rounding unit of the coarsest dtype among parameters, batch and gradients.
     """
 
     layers: list[LayerCase]
@@ -80,6 +83,8 @@ class Problem:
     loss: str
     has_softmax: bool
     weight_decay: float
+    bias_decay: float | None
+    eps: float
 
     @property
     def rows(self) -> int:
@@ -97,11 +102,6 @@ class Problem:
         return len(self.layers)
 
 
-def slope(activation: str, z: Tensor) -> Tensor:
-    """φ'(z), elementwise."""
-    return pull_back(torch.ones_like(z), z, activate(z, activation), activation)
-
-
 def output_gradient(a: Tensor, target: Tensor, loss: str, *, has_softmax: bool) -> Tensor:
     """∂e/∂a_L of each sample, through the softmax where the network ends with one."""
     if not has_softmax:
@@ -112,12 +112,19 @@ def output_gradient(a: Tensor, target: Tensor, loss: str, *, has_softmax: bool) 
 
 
 def read_problem(
-    network: nn.Module, loss: str, x: Any, target: Any, gradients: Gradients, weight_decay: float
+    network: nn.Module,
+    loss: str,
+    x: Any,
+    target: Any,
+    gradients: Gradients,
+    weight_decay: float,
+    bias_decay: float | None,
 ) -> Problem:
     """Check what a user hands over and run the right algorithm on it, on the CPU.
 
     Raises:
-        ValueError: a network that is no MLP, shapes that do not fit, missing gradients, nan.
+        ValueError: a network that is no MLP, shapes that do not fit, missing gradients, nan, or
+            numbers that overflow.
         TypeError: dtypes that do not fit.
     """
     find("loss", loss, LOSSES)
@@ -131,6 +138,8 @@ def read_problem(
         )
     if not 0 <= weight_decay < float("inf"):
         raise ValueError(f"{WHO}: expected weight_decay >= 0, got {weight_decay}")
+    if bias_decay is not None and not 0 <= bias_decay < float("inf"):
+        raise ValueError(f"{WHO}: expected bias_decay >= 0 or None, got {bias_decay}")
     rows = x.shape[:-1]
     target = torch.as_tensor(target).detach().cpu()
     check_target(torch.Size((*rows, mlp.out_features)), target, loss)
@@ -145,12 +154,18 @@ def read_problem(
     ]
     wide = [Layer(w.double(), None if b is None else b.double(), phi) for w, b, phi in layers]
     passed = run(flat.double(), wide)
-    grad = output_gradient(passed.a[-1], target, loss, has_softmax=has_softmax)
-    deltas = scan_deltas(grad, passed, wide)
+
+    def error(a: Tensor) -> Tensor:
+        return output_gradient(a, target, loss, has_softmax=has_softmax)
+
+    deltas = scan_deltas(error(passed.a[-1]), passed, wide)
     right = average_gradients(deltas, passed, wide)
-    values = {name: _value(given[name], name, p) for name, p in _parameters(names, layers)}
+    largest = _largest([*passed.a, *passed.z, *deltas, *(g for pair in right for g in pair)])
+    values = {name: _value(given[name], name, p, largest) for name, p in _parameters(names, layers)}
+    _largest(values.values())
     dtype = _coarsest([flat, *(w for w, _, _ in layers), *values.values()])
-    noise = _noise(wide, flat, target, loss, dtype, has_softmax=has_softmax)
+    size = _error_size(passed.a[-1], target, loss, has_softmax=has_softmax)
+    noise = measure_noise(wide, passed, deltas, error, size, dtype)
     cases = [
         LayerCase(
             k + 1,
@@ -163,15 +178,55 @@ def read_problem(
             bias_name,
             values[weight_name].double(),
             None if bias_name is None else values[bias_name].double(),
-            right[k].weight,
-            right[k].bias,
+            right[k].weight + weight_decay * wide[k].weight,
+            _decayed(right[k].bias, wide[k].bias, bias_decay or 0.0),
             noise[k],
         )
         for k, (weight_name, bias_name) in enumerate(names)
     ]
     for case in cases:
         _check_shapes(case)
-    return Problem(cases, target, loss, has_softmax, weight_decay)
+    eps = torch.finfo(dtype).eps
+    return Problem(cases, target, loss, has_softmax, weight_decay, bias_decay, eps)
+
+
+def _decayed(gradient: Tensor | None, bias: Tensor | None, decay: float) -> Tensor | None:
+    return None if gradient is None or bias is None else gradient + decay * bias
+
+
+def _error_size(a: Tensor, target: Tensor, loss: str, *, has_softmax: bool) -> Tensor:
+    """The size of the numbers whose difference e' is: of a or p, and t."""
+    if not target.is_floating_point():
+        target = F.one_hot(target, a.shape[1]).double()
+    if has_softmax:
+        p = torch.softmax(a, -1)
+        size = p.abs() + target.abs() if loss == "mse" else 1 + target.abs()
+        return p * (size + (size * p).sum(-1, keepdim=True))
+    if loss == "mse":
+        return a.abs() + target.abs()
+    if loss == "bce":
+        return torch.sigmoid(a) + target.abs()
+    return torch.softmax(a, -1) * target.sum(-1, keepdim=True).abs() + target.abs()
+
+
+def _largest(tensors: Iterable[Tensor | None]) -> float:
+    """The largest absolute value of all.
+
+    Raises:
+        ValueError: it is not finite, or its square would not be.
+    """
+    most = [float(t.abs().max()) for t in tensors if t is not None and t.numel()]
+    largest = max((math.inf if math.isnan(m) else m for m in most), default=0.0)
+    if not largest < LARGEST:
+        raise _overflow(largest, torch.float64)
+    return largest
+
+
+def _overflow(largest: float, dtype: torch.dtype) -> ValueError:
+    return ValueError(
+        f"{WHO}: cannot be judged: overflow: the right algorithm itself meets numbers of "
+        f"{largest:.3g}, too large for {dtype}; take smaller weights, or scale the inputs"
+    )
 
 
 def _read_network(network: nn.Module) -> tuple[MLP, bool, list[tuple[str, str | None]]]:
@@ -214,9 +269,12 @@ def _parameters(
     ]
 
 
-def _value(gradient: Any, name: str, parameter: Tensor) -> Tensor:
+def _value(gradient: Any, name: str, parameter: Tensor, largest: float) -> Tensor:
     if gradient is None:  # what torch leaves where no gradient arrived
         return torch.zeros_like(parameter)
+    dtype = torch.as_tensor(gradient).dtype if hasattr(gradient, "dtype") else torch.float64
+    if dtype.is_floating_point and largest > torch.finfo(dtype).max:
+        raise _overflow(largest, dtype)
     value = as_float(gradient, f"the gradient of {name}", parameter.shape, WHO)
     is_row = parameter.ndim == 1 and value.shape == (1, *parameter.shape)
     return (value[0] if is_row else value).cpu()  # numpy's keepdims is no mistake
@@ -235,66 +293,3 @@ def _check_shapes(case: LayerCase) -> None:
 
 def _coarsest(tensors: Sequence[Tensor]) -> torch.dtype:
     return max((t.dtype for t in tensors), key=lambda dtype: torch.finfo(dtype).eps)
-
-
-def _noise(
-    wide: list[Layer],
-    x: Tensor,
-    target: Tensor,
-    loss: str,
-    dtype: torch.dtype,
-    *,
-    has_softmax: bool,
-) -> list[float]:
-    """How far right programs may lie apart, layer by layer: see `LayerCase.noise`.
-
-    The right algorithm is run once more in `dtype` (in float32 where that is float64, and scaled),
-    and the largest difference to float64 down to that layer is taken `ROUNDINGS` times. A sample
-    whose z lies within rounding of a kink counts with its whole delta.
-    """
-    eps = torch.finfo(dtype).eps
-    coarse = torch.float32 if dtype == torch.float64 else dtype
-    narrow = [Layer(w.to(coarse), None if b is None else b.to(coarse), phi) for w, b, phi in wide]
-    soft = target.to(coarse) if target.is_floating_point() else target
-    passes = []
-    for layers, at, t in ((narrow, x.to(coarse), soft), (wide, x.double(), target)):
-        passed = run(at, layers)
-        grad = output_gradient(passed.a[-1], t, loss, has_softmax=has_softmax)
-        deltas = scan_deltas(grad, passed, layers)
-        passes.append((passed, deltas))
-    (rough, rough_deltas), (exact, exact_deltas) = passes
-    noise: list[float] = []
-    worst = 4 * eps
-    for k in reversed(range(len(wide))):
-        delta, kinky = exact_deltas[k], _at_a_kink(exact.z[k], wide[k].activation, eps)
-        size = delta.norm().item() or 1.0
-        # Samples that a rounding carries over a kink differ by whole deltas: counted below, apart.
-        flipped = _at_a_kink(exact.z[k], wide[k].activation, torch.finfo(coarse).eps)
-        difference = (rough_deltas[k].double() - delta).masked_fill(flipped, 0.0).norm().item()
-        inputs = exact.a[k].norm().item() or 1.0
-        difference_in = (rough.a[k].double() - exact.a[k]).norm().item() / inputs
-        measured = (difference / size + difference_in) * (eps / torch.finfo(coarse).eps)
-        through = delta if k == len(wide) - 1 else exact_deltas[k + 1] @ wide[k + 1].weight
-        on_kinks = through[kinky].norm().item() / size if bool(kinky.any()) else 0.0
-        worst = max(worst, ROUNDINGS * measured) + on_kinks
-        noise.insert(0, worst)
-    return noise
-
-
-_KINKS = {
-    "relu": (0.0,),
-    "leaky_relu": (0.0,),
-    "relu6": (0.0, 6.0),
-    "hardtanh": (-1.0, 1.0),
-    "hardswish": (-3.0, 3.0),
-    "selu": (0.0,),
-}
-
-
-def _at_a_kink(z: Tensor, activation: str, eps: float) -> Tensor:
-    """Where a rounding decides on which side of a kink z lies; never z that is exactly on it."""
-    near = torch.zeros_like(z, dtype=torch.bool)
-    reach = 64 * eps * (z.abs().mean() + 1)
-    for kink in _KINKS.get(activation, ()):
-        near |= ((z - kink).abs() <= reach) & (z != kink)
-    return near

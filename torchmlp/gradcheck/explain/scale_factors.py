@@ -163,7 +163,7 @@ def _meaning(
         if _is_one(value / average):
             yield value, name, note, ()
             return
-    count = round(value)
+    count = round(min(value, 1e9))
     is_count = count > 1 and _is_one(value / count)
     if known := _plain(value, outputs):
         instead = ("accumulated",) if is_count else ()

@@ -7,7 +7,7 @@ of mistakes in any number of layers comes apart like this, at a cost linear in t
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -36,6 +36,7 @@ def explain_gradients(
     gradients: Gradients,
     *,
     weight_decay: float = 0.0,
+    bias_decay: float | None = None,
 ) -> list[Mistake]:
     """Name the mistake in a network's gradients, wherever they were computed.
 
@@ -52,7 +53,9 @@ def explain_gradients(
         gradients: ∂E/∂parameter, the ones under test: a dict by parameter name or a list in
             parameter order, of tensors or arrays; None where no gradient arrived. A weight's may be
             transposed, a bias's summed over the wrong axis.
-        weight_decay: λ, where ½ λ ‖W‖² belongs to the loss. Biases may have it or not.
+        weight_decay: λ, where ½ λ ‖W‖² belongs to the loss.
+        bias_decay: λ_b, where ½ λ_b ‖b‖² belongs to it, 0.0 where biases are not decayed; None
+            where they may have the weights' decay or none.
 
     Returns:
         The mistakes, nearest first, [] if the gradients are right; "right" is to within the
@@ -75,7 +78,7 @@ def explain_gradients(
         >>> found.name, round(found.evidence["factor"], 6)
         ('not-averaged', 5.0)
     """
-    problem = read_problem(network, loss, x, target, gradients, weight_decay)
+    problem = read_problem(network, loss, x, target, gradients, weight_decay, bias_decay)
     best, *others = _explanations(problem)
     mistakes = list(_named(problem, best))
     for other in others:
@@ -262,8 +265,7 @@ def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     cost += _factor_cost(problem, weight, [1.0, last_weight])
     last_bias = _factor(above.bias) if above else None
     cost += _factor_cost(problem, bias, [1.0, weight, last_bias])
-    if step.weight is not None and step.weight.extra_decay is not None:
-        cost += 1.5
+    cost += 1.5 * any(fit is not None and fit.is_odd for fit in (step.weight, step.bias))
     cost += UNKNOWN * (step.weight is None)
     cost += UNKNOWN * (step.bias is None and step.case.given_bias is not None)
     return cost
@@ -376,6 +378,11 @@ def _placed(
     evidence = _evidence(steps, names)
     if name == "weight-already-updated" and step.weight and step.weight.rate is not None:
         evidence["rate"] = step.weight.rate
+    if name in formed:
+        fits = (fit for fit in (step.bias, step.weight) if fit)
+        evidence |= _decay_evidence(
+            fit.decay for fit in fits if any(m == name for m, _, _ in fit.mistakes)
+        )
     return mistake(name, layer, depth, parameters=names, evidence=evidence, note=note)
 
 
@@ -397,13 +404,25 @@ def _unknown(steps: Sequence[Step], depth: int) -> Iterator[Mistake]:
         evidence = _evidence(steps, names) | {"cosine": _cosine(steps, names)}
         yield mistake("unknown", top.number, depth, parameters=names, evidence=evidence)
     for step in steps:
-        if step.weight and step.weight.extra_decay is not None:
-            names = (step.case.weight_name,)
-            evidence = _evidence(steps, names) | {"weight decay": step.weight.extra_decay}
-            note = "it holds a multiple of the weight; hand over weight_decay if that is meant"
+        odd = {
+            name: fit.decay
+            for kind, fit in (("weight", step.weight), ("bias", step.bias))
+            if fit and fit.is_odd and (name := _parameter(step.case, kind)) is not None
+        }
+        if odd:
+            evidence = _evidence(steps, tuple(odd)) | _decay_evidence(odd.values())
+            what = "weight" if step.weight and step.weight.is_odd else "bias"
+            option = "weight_decay" if what == "weight" else "bias_decay"
+            note = f"it holds a multiple of the {what}; hand over {option} if that is meant"
             yield mistake(
-                "unknown", step.case.number, depth, parameters=names, evidence=evidence, note=note
-            )
+                "unknown", step.case.number, depth,
+                parameters=tuple(odd), evidence=evidence, note=note,
+            )  # fmt: skip
+
+
+def _decay_evidence(decays: Iterable[float | None]) -> dict[str, float]:
+    found = [decay for decay in decays if decay is not None]
+    return {"weight decay": found[-1]} if found else {}
 
 
 def _parameter(case: LayerCase, kind: str) -> str | None:
