@@ -4,20 +4,26 @@ faulty code does.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 
 from tests.gradcheck.textbook import (
     ACTIVATIONS,
+    SELU_SCALE,
     Array,
     Case,
     Function,
     Line,
     Step,
+    gelu_tanh_inner,
+    normal_cdf,
     random_case,
     right_gradients,
     sigmoid,
     softmax,
+    softplus,
 )
 
 # What these do to the whole network belongs to no layer.
@@ -25,6 +31,8 @@ SCALES = {
     *("sign", "not-averaged", "averaged-twice", "factor", "accumulated"),
     *("weight-decay-missing", "weight-decay-doubled", "weight-decay-halved"),
 }
+
+DECAY = 0.1  # λ, where a mistake needs one
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,8 @@ mistake("accumulated", "step-before", "every", "weight bias", earlier(step_befor
 mistake("weight-decay-missing", "decay", "every", "decay", times(0), "λ W_l is left out")
 mistake("weight-decay-doubled", "decay", "every", "decay", times(2),
         "2 λ W_l: λ ‖W‖² without its ½, or once in the loss and once in the step")
+mistake("bias-decayed", "decay", "every", "bias_decay",
+        lambda _, s: DECAY * s.case.biases[s.layer - 1], "λ b_l, where the loss holds λ W_l alone")
 mistake("weight-decay-halved", "decay", "every", "decay", times(0.5),
         "λ/2 W_l: the derivative of λ/2 ‖W‖² without its 2")
 # fmt: on
@@ -208,6 +218,45 @@ def slope_of(activation: str) -> Line:
     return lambda _, step: ACTIVATIONS[activation][1](step.z[step.layer])
 
 
+def of_a(formula: Callable[[Array], Any]) -> Line:
+    return lambda _, step: np.asarray(formula(step.a[step.layer]))
+
+
+def of_z(formula: Callable[[Array], Any]) -> Line:
+    return lambda _, step: np.asarray(formula(step.z[step.layer]))
+
+
+# φ' with a factor or a term forgotten.
+FORGOTTEN: dict[tuple[str, str], Line] = {
+    ("sigmoid", "a"): of_a(lambda a: a),
+    ("sigmoid", "1 − a"): of_a(lambda a: 1 - a),
+    ("tanh", "1 − a"): of_a(lambda a: 1 - a),
+    ("tanh", "1 + a"): of_a(lambda a: 1 + a),
+    ("tanh", "1 / cosh(z)"): of_z(lambda z: 1 / np.cosh(z)),
+    ("softplus", "exp(z)"): of_z(np.exp),
+    ("softplus", "1 / (1 + exp(z))"): of_z(lambda z: sigmoid(-z)),
+    ("softsign", "1 / (1 + |z|)"): of_z(lambda z: 1 / (1 + np.abs(z))),
+    ("leaky_relu", "no leak"): of_z(lambda z: 1.0 * (z > 0)),
+    ("elu", "exp(z) everywhere"): of_z(np.exp),
+    ("elu", "a + 1 everywhere"): of_a(lambda a: a + 1),
+    ("elu", "a below zero"): of_a(lambda a: np.where(a > 0, 1.0, a)),
+    ("selu", "no α"): of_z(lambda z: SELU_SCALE * np.where(z > 0, 1.0, np.exp(z))),
+    ("silu", "σ(z)"): of_z(sigmoid),
+    ("silu", "z σ'(z)"): of_z(lambda z: z * sigmoid(z) * sigmoid(-z)),
+    ("silu", "no z"): of_z(lambda z: sigmoid(z) + sigmoid(z) * sigmoid(-z)),
+    ("silu", "a + σ(z)"): of_z(lambda z: z * sigmoid(z) + sigmoid(z)),
+    ("gelu", "Φ(z)"): of_z(normal_cdf),
+    ("gelu", "no z"): of_z(lambda z: normal_cdf(z) + np.exp(-0.5 * z**2) / sqrt(2 * pi)),
+    ("gelu_tanh", "no u'"): of_z(
+        lambda z: 0.5 * (1 + gelu_tanh_inner(z)) + 0.5 * z * (1 - gelu_tanh_inner(z) ** 2)
+    ),
+    ("mish", "tanh(s)"): of_z(lambda z: np.tanh(softplus(z))),
+    ("hardtanh", "no lower bound"): of_z(lambda z: 1.0 * (z < 1)),
+    ("relu6", "no upper bound"): of_z(lambda z: 1.0 * (z > 0)),
+    ("hardswish", "(z + 3) / 6"): of_z(lambda z: np.clip((z + 3) / 6, 0, 1)),
+}
+
+
 def before_slope(_: Array, step: Step) -> Array:
     error = step.values["error"]
     return error.T @ step.below / step.rows if step.line == "weight" else error.sum(0) / step.rows
@@ -237,6 +286,9 @@ for name, layers in (("missing-activation-derivative", "hidden"),
     mistake(name, "bias-only", layers, "bias", before_slope, "b_l uses δ before φ_l'")
     mistake(name, "not-passed-on", layers, "sent", lambda _, s: s.values["error"],
             "W_l and b_l use δ_l, but δ without φ_l' is passed down")
+    for (activation, variant), change in FORGOTTEN.items():
+        mistake(name, f"{activation}: {variant}", layers, "slope", change,
+                f"{variant} in place of {activation}'", only=activation)
 mistake("derivative-at-activation", "at-a", "every", "slope", slope_at(lambda s: s.a[s.layer]),
         "φ_l'(a_l): the derivative is given the activation", only=CURVED)
 mistake("derivative-at-activation", "formula-in-a-at-z", "every", "slope",
@@ -256,7 +308,14 @@ for variant, only, change, claim in (
     ("steeper-leak", "leaky_relu", lambda v, _: np.where(v < 1, 0.2, v), "0.2 in place of 0.01"),
     ("tanh-slope", "sigmoid softsign", slope_of("tanh"), "tanh' under another curve"),
     ("sigmoid-slope", "tanh silu", slope_of("sigmoid"), "σ' under another curve"),
-    ("activation", CURVED, lambda _, s: s.a[s.layer], "δ multiplied by a_l itself"),
+    ("activation", " ".join(ACTIVATIONS.keys() - {"identity", "sigmoid"}),
+     lambda _, s: s.a[s.layer], "δ multiplied by a_l itself"),
+    ("minus-for-plus", "tanh", of_a(lambda a: 1 + a**2), "1 + a_l² in place of 1 − a_l²"),
+    ("square", "tanh sigmoid", of_a(lambda a: a**2), "a_l² in place of 1 − a_l² or a_l (1 − a_l)"),
+    ("formula-of-sigmoid", "tanh", of_a(lambda a: a * (1 - a)), "a_l (1 − a_l) of tanh's a_l"),
+    ("formula-of-tanh", "sigmoid", of_a(lambda a: 1 - a**2), "1 − a_l² of the sigmoid's a_l"),
+    ("leak-the-other-way", "leaky_relu", of_z(lambda z: np.where(z > 0, 0.01, 1.0)),
+     "the leak above zero"),
     ("sample-before", CURVED, lambda v, _: np.roll(v, 1, 0), "φ_l' of the sample before"),
     ("first-sample", CURVED, lambda v, _: v[:1] + 0 * v, "φ_l' of the first sample for all"),
 ):
@@ -286,6 +345,8 @@ def formula(error: Callable[[Array, Array, Array], Array]) -> Line:
 for name, variant, only, change, claim in (
     ("missing-output-derivative", "by-probability", "cross_entropy",
      formula(lambda _, t, p: -t / p), "∂e/∂p = −t / p, without softmax'"),
+    ("missing-output-derivative", "diagonal", "cross_entropy",
+     formula(lambda _, t, p: -t * (1 - p)), "softmax' is p (1 − p), its diagonal alone"),
     ("missing-output-derivative", "by-probability-bce", "bce",
      formula(lambda _, t, p: (p - t) / (p * (1 - p))), "∂e/∂p, without σ'"),
     ("doubled-output-derivative", "slope-of-p", "cross_entropy bce",

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 
 from tests.gradcheck.faults import (
+    DECAY,
     SCALES,
     VARIANTS,
     Variant,
@@ -85,7 +86,8 @@ def planted(case: Case, faults: Faults, weight_decay: float = 0.0) -> Gradients 
 
 
 def decay_for(variants: Iterable[Variant], weight_decay: float = 0.0) -> float:
-    return weight_decay or 0.1 * any("decay" in variant.lines for variant in variants)
+    needed = any({"decay", "bias_decay"} & {*variant.lines} for variant in variants)
+    return weight_decay or DECAY * needed
 
 
 def plants(case: Case, weight_decay: float = 0.0) -> Iterator[Plant]:
@@ -101,6 +103,8 @@ def plants(case: Case, weight_decay: float = 0.0) -> Iterator[Plant]:
             odd = any(g is not None and g.shape != shapes[name] for name, g in gradients.items())
             variant = v.variant + "-odd-shape" * odd
             kwargs = {"weight_decay": decay} if decay else {}
+            if "bias_decay" in v.lines:
+                kwargs["bias_decay"] = 0.0
             layer = v.label(case.depth, layers)
             plant = Plant(v.name, variant, layer, gradients, kwargs, v.claim)
             found.append(plant)

@@ -9,6 +9,7 @@ Nothing here is read from the package.
     delta         error ⊙ slope                          everything below uses it
     weight, bias  δ_lᵀ a_{l-1} / B,  Σ_i δ_l[i] / B
     decay         λ W_l
+    bias_decay    0 b_l
     total_weight, total_bias                             with the decay added
     passed, sent  W_l and δ_l, as they are multiplied to give the error of layer l − 1
 """
@@ -248,6 +249,8 @@ def backward(case: Case, faults: Faults, weight_decay: float = 0.0) -> Gradients
             if case.decays_biases:
                 step.need(grad_bias.shape == bias.shape)
                 grad_bias = grad_bias + step.run("decay", weight_decay * bias)
+            elif grad_bias.shape == bias.shape:
+                grad_bias = grad_bias + step.run("bias_decay", np.zeros_like(bias))
         gradients[case.name(layer, "weight")] = step.run("total_weight", grad_weight)
         gradients[case.name(layer, "bias")] = step.run("total_bias", grad_bias)
         error = step.run("sent", delta) @ step.run("passed", weight)

@@ -463,3 +463,28 @@ def test_mistakes_are_explained() -> None:
         list(right.values()),
         network=dropping,
     )
+
+
+@pytest.mark.parametrize(
+    ("activation", "variant", "name", "note"),
+    [
+        ("tanh", "tanh: 1 − a", "missing-activation-derivative",
+         "1 − a_1 in place of 1 − a_1²: the factor 1 + a_1 is missing"),
+        ("sigmoid", "sigmoid: a", "missing-activation-derivative",
+         "a_1 in place of a_1 (1 − a_1): the factor (1 − a_1) is missing"),
+        ("silu", "silu: σ(z)", "missing-activation-derivative",
+         "σ(z_1) in place of σ(z_1) + z_1 σ'(z_1): the term z_1 σ'(z_1) is missing"),
+        ("relu", "activation", "wrong-mask", "a_1 itself in place of φ_1'"),
+        ("leaky_relu", "leak-the-other-way", "wrong-mask",
+         "0.01 above zero and 1 below in place of 1 and 0.01"),
+    ],
+)  # fmt: skip
+def test_a_forgotten_factor_is_not_a_wrong_mask(
+    activation: str, variant: str, name: str, note: str
+) -> None:
+    """A part of φ' that is left out is said to be missing, and which; the rest is a wrong mask."""
+    case = random_case(3, 2, activation, "mse")
+    wrong = next(p for p in plants(case) if (p.name, p.variant, p.layer) == (name, variant, 1))
+    (found,) = explain_gradients(network(case), "mse", case.x, case.target, wrong.gradients)
+    assert (found.name, found.layer) == (name, 1)
+    assert found.explanation.endswith(f": {note}")

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.gradcheck.explain.noise import slope
 from torchmlp.gradcheck.explain.reference import LayerCase, Problem, output_gradient
+from torchmlp.gradcheck.explain.slope_hypotheses import wrong_slopes
 from torchmlp.kernels.losses import loss_delta
 
 
@@ -49,8 +50,8 @@ def last_deltas(problem: Problem) -> Iterator[DeltaHypothesis]:
         yield DeltaHypothesis(((missing, number, "on the way down only"),), last.delta, e, e)
         yield DeltaHypothesis(((missing, number, "in the last gradients only"),), e, last.delta, e)
         yield _same(((doubled, number, "φ_L'² in place of φ_L'"),), e * phi * phi)
-        for name, note, wrong in _wrong_slopes(problem, last, e):
-            if name != "missing-activation-derivative":
+        for name, note, wrong in wrong_slopes(problem, last, e):
+            if note:
                 yield _through(e, wrong, ((name, number, note),))
     for note, raw in _left_out(problem, last, e) if not problem.has_softmax else ():
         yield _same(((missing, number, note),), raw * phi)
@@ -83,7 +84,7 @@ def hidden_deltas(
     phi = case.slope(case.z)
     yield _through(raw, phi, ())
     yield from _kinks_the_other_way(case, raw, ())
-    slopes = list(_wrong_slopes(problem, case, raw))
+    slopes = list(wrong_slopes(problem, case, raw))
     name = "missing-activation-derivative"
     for wrong_name, note, wrong in slopes:
         yield _through(raw, wrong, ((wrong_name, case.number, note),))
@@ -131,37 +132,6 @@ def _kinks_the_other_way(
         yield _through(raw, other, mistakes)
 
 
-def _wrong_slopes(
-    problem: Problem, case: LayerCase, raw: Tensor
-) -> Iterator[tuple[str, str, Tensor]]:
-    """(name, note, what stands in the place of φ_l'(z_l))."""
-    z, number = case.z, case.number
-    yield "missing-activation-derivative", "", torch.ones_like(z)
-    note = f"φ_{number}'(a_{number}) in place of φ_{number}'(z_{number})"
-    yield "derivative-at-activation", note, case.slope(case.a)
-    for name, in_a in _FORMULA_IN_A.items():
-        if name == case.activation:
-            note = f"the formula in a_{number} was given z_{number}"
-            yield "derivative-at-activation", note, in_a(z)
-    for other in problem.layers:
-        if other.number != number and other.z.shape == z.shape:
-            note = f"φ' at z_{other.number} in place of z_{number}"
-            yield "wrong-mask", note, case.slope(other.z)
-            if other.activation != case.activation:
-                yield "wrong-mask", f"{note}, with that layer's φ", other.slope(other.z)
-            yield "wrong-mask", f"φ' at a_{other.number}", case.slope(other.a)
-    if case.x.shape == z.shape:
-        yield "wrong-mask", f"φ' at a_{number - 1} in place of z_{number}", case.slope(case.x)
-    yield "wrong-mask", "the other half of the units passes", 1 - case.slope(z)
-    yield "wrong-mask", "the sign of what arrives, not of z, decides", (raw > 0).to(z.dtype)
-    guided = case.slope(z) * (raw > 0)
-    yield "wrong-mask", "the sign of what arrives decides besides z", guided
-    for name in ("relu", "leaky_relu", "sigmoid", "tanh"):
-        if name != case.activation:
-            yield "wrong-mask", f"the derivative of {name}", slope(name, z)
-    yield "wrong-mask", f"a_{number} itself in place of φ_{number}'", case.a
-
-
 def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[DeltaHypothesis]:
     """Samples of the batch taken together, or for each other."""
     name, number = "cross-sample", case.number
@@ -195,17 +165,6 @@ def _transposed(weight: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield "reshaped instead of transposed", weight.reshape(columns, rows).t()
 
 
-_FORMULA_IN_A: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": lambda a: a * (1 - a),
-    "tanh": lambda a: 1 - a * a,
-    "softplus": lambda a: 1 - torch.exp(-a),
-    "logsigmoid": lambda a: 1 - torch.exp(a),
-    "softsign": lambda a: (1 - a.abs()).square(),
-    "elu": lambda a: torch.where(a > 0, 1.0, a + 1),
-    "selu": lambda a: torch.where(a > 0, 1.0507009873554805, a + 1.7580993408473766),
-}
-
-
 def _one_hot(problem: Problem, like: Tensor) -> Tensor:
     target = problem.target
     if target.is_floating_point():
@@ -218,9 +177,13 @@ def _left_out(problem: Problem, last: LayerCase, e: Tensor) -> Iterator[tuple[st
     t = _one_hot(problem, e)
     if problem.has_softmax:
         p = torch.softmax(last.a, -1)
-        yield "e'(p, t) without softmax's", loss_delta(p, problem.target, problem.loss)
+        grad_p = loss_delta(p, problem.target, problem.loss)
+        yield "e'(p, t) without softmax's", grad_p
+        yield "of softmax's Jacobian the diagonal p (1 − p) alone", grad_p * p * (1 - p)
     elif problem.loss == "cross_entropy":
-        yield "−t / p, without softmax's", -t / torch.softmax(last.a, -1)
+        p = torch.softmax(last.a, -1)
+        yield "−t / p, without softmax's", -t / p
+        yield "of softmax's Jacobian the diagonal p (1 − p) alone", -t * (1 - p)
     elif problem.loss == "bce":
         p = torch.sigmoid(last.a)
         yield "(p − t) / (p (1 − p)), without the logistic function's", e / (p * (1 - p))
@@ -258,6 +221,9 @@ _OTHERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "log-likelihood without its logarithm": lambda o, t: -(t * o).sum(),
     "probability of the class, without the logarithm": lambda o, t: (
         -(t * torch.softmax(o, -1)).sum()
+    ),
+    "binary cross-entropy without its term (1 − t) log(1 − p)": lambda o, t: (
+        -(t * F.logsigmoid(o)).sum()
     ),
     "absolute error": lambda o, t: (o - t).abs().sum(),
     "smooth absolute error": lambda o, t: F.smooth_l1_loss(o, t, reduction="sum"),

@@ -354,6 +354,12 @@ def _both(given: Tensor, formed: Tensor, parameter: Tensor) -> tuple[float, floa
         decay = ((given - formed) * parameter).sum() / parameter.square().sum()
         return 1.0, float(decay)
     sizes = _norm(formed) or 1.0, _norm(parameter)
+    alike = float((formed * parameter).sum()) / sizes[0] / sizes[1]
+    if abs(alike) < 0.9:  # noqa: PLR2004  the normal equations are then as good
+        f = (given * formed).sum().item() / sizes[0]
+        p = (given * parameter).sum().item() / sizes[1]
+        det = 1 - alike * alike
+        return (f - alike * p) / det / sizes[0], (p - alike * f) / det / sizes[1]
     basis = torch.stack([formed.flatten() / sizes[0], parameter.flatten() / sizes[1]], 1)
     both = torch.linalg.lstsq(basis, given.flatten().unsqueeze(1)).solution.squeeze(1)
     factor, decay = (value / size for value, size in zip(both.tolist(), sizes, strict=True))

@@ -37,7 +37,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "∂E/∂W_{l} = (1/B) δ_{l}ᵀ a_{down}, of shape (fan_out, fan_in), not a_{down}ᵀ δ_{l}",
     ),
     "missing-activation-derivative": (
-        "the delta was passed down without the activation's derivative",
+        "the activation's derivative, or a part of it, was left out of the delta",
         "δ_{l} = (δ_{up} W_{up}) ⊙ φ_{l}'(z_{l})",
     ),
     "derivative-at-activation": (
@@ -45,7 +45,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "δ_{l} = (δ_{up} W_{up}) ⊙ φ_{l}'(z_{l})",
     ),
     "wrong-mask": (
-        "the activation's derivative was taken at another layer's values",
+        "something else stands in the place of the activation's derivative",
         "δ_{l} = (δ_{up} W_{up}) ⊙ φ_{l}'(z_{l})",
     ),
     "missing-output-derivative": (

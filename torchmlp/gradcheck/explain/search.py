@@ -7,23 +7,24 @@ of mistakes in any number of layers comes apart like this, at a cost linear in t
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count, takewhile
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from torchmlp.gradcheck.explain.delta_hypotheses import DeltaHypothesis, hidden_deltas, last_deltas
-from torchmlp.gradcheck.explain.gradient_hypotheses import Fit, Named, fit_bias, fit_weight
-from torchmlp.gradcheck.explain.mistakes import Mistake, mistake
+from torchmlp.gradcheck.explain.explanation import UNKNOWN, Explanation, Step, step_mistakes
+from torchmlp.gradcheck.explain.gradient_hypotheses import Fit, fit_bias, fit_weight
+from torchmlp.gradcheck.explain.mistakes import Mistake
+from torchmlp.gradcheck.explain.naming import named
 from torchmlp.gradcheck.explain.reference import LayerCase, Problem, read_problem
-from torchmlp.gradcheck.explain.scale_factors import Factor, Scaling, is_plain, name_factors
+from torchmlp.gradcheck.explain.scale_factors import is_plain
 from torchmlp.gradcheck.inputs import Gradients
 
 BEAM_WIDTH = 24  # explanations followed at once; more only cost time: two or three ever fit
 BEAM_MARGIN = 2.5  # how many mistakes more than the likeliest explanation one may take
-UNKNOWN = 10.0  # the price of a gradient that nothing explains, in mistakes
 CHEAPEST = 0.3  # a mistake that stands in a layer above too
 BOUNDS = (0.0, 1.0, 1.25, 2.0, math.inf)  # on the mistakes an explanation takes, tried in turn
 
@@ -80,88 +81,104 @@ def explain_gradients(
     """
     problem = read_problem(network, loss, x, target, gradients, weight_decay, bias_decay)
     best, *others = _explanations(problem)
-    mistakes = list(_named(problem, best))
+    mistakes = list(named(problem, best))
     for other in others:
         if other.is_whole and other.cost <= best.cost:
             names = {m.name for m in mistakes}
-            new = [m for m in _named(problem, other) if m.name not in names]
+            new = [m for m in named(problem, other) if m.name not in names]
             mistakes += [replace(m, alternative=True) for m in new]
     return mistakes
 
 
-@dataclass(frozen=True)
-class Step:
-    """How one layer is explained: the way to its delta, the fits of its gradients.
+class _Ways:
+    """The ways to each delta and the steps that fit, worked out once, whatever the bound."""
 
-    A fit is None where nothing explains the gradient.
-    """
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._deltas: dict[tuple[int, int], _Kept] = {}
+        self._steps: dict[tuple[int, int, bool], tuple[DeltaHypothesis, list[Step]]] = {}
 
-    case: LayerCase
-    hypothesis: DeltaHypothesis
-    weight: Fit | None
-    bias: Fit | None
+    def deltas(self, case: LayerCase, explanation: Explanation) -> "_Kept":
+        """The ways to the layer's delta, given how the layers above are explained."""
+        above = explanation.steps[-1] if explanation.steps else None
+        key = case.number, id(above.hypothesis) if above else 0
+        if key not in self._deltas:
+            self._deltas[key] = _Kept(
+                hidden_deltas(self.problem, case, above.hypothesis, above.case.given_weight)
+                if above
+                else last_deltas(self.problem)
+            )
+        return self._deltas[key]
+
+    def steps(self, case: LayerCase, hypothesis: DeltaHypothesis, *, mixed: bool) -> list[Step]:
+        """The steps that fit, given how the delta was come by."""
+        key = case.number, id(hypothesis), mixed
+        if key not in self._steps:  # the hypothesis is kept, so that no other gets its id
+            found = list(_fitting_steps(self.problem, case, hypothesis, mixed=mixed))
+            self._steps[key] = hypothesis, found
+        return self._steps[key][1]
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """How the layers from the last one down are explained, and how many mistakes that takes."""
+class _Kept:
+    """What an iterator gives, for whoever asks again."""
 
-    steps: tuple[Step, ...]
-    cost: float
-    left: float
+    def __init__(self, iterator: Iterator[DeltaHypothesis]) -> None:
+        self._iterator, self._seen = iterator, list[DeltaHypothesis]()
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every gradient is explained."""
-        return self.cost < UNKNOWN
+    def __iter__(self) -> Iterator[DeltaHypothesis]:
+        for k in count():
+            while k >= len(self._seen):
+                try:
+                    self._seen.append(next(self._iterator))
+                except StopIteration:
+                    return
+            yield self._seen[k]
 
 
 def _explanations(problem: Problem) -> list[Explanation]:
     """Explanations of the whole network, the likeliest first."""
     # A layer more never takes mistakes away. So an explanation within a bound comes of explanations
     # within it, and where one is found, those above it need no following: they cost more.
-    return next(found for most in BOUNDS if (found := _explanations_within(problem, most)))
+    ways = _Ways(problem)
+    return next(found for most in BOUNDS if (found := _explanations_within(ways, most)))
 
 
-def _explanations_within(problem: Problem, most: float) -> list[Explanation]:
+def _explanations_within(ways: _Ways, most: float) -> list[Explanation]:
     """Explanations of the whole network by at most so many mistakes."""
     kept = [Explanation((), 0.0, 0.0)]
-    for case in reversed(problem.layers):
+    for case in reversed(ways.problem.layers):
         longer = [
             longer
             for explanation in kept
-            for longer in _continued(problem, case, explanation, most)
+            for longer in _continued(ways, case, explanation, most)
             if longer.cost <= most
         ]
         if not longer:
             return []
-        longer.sort(key=lambda explanation: (round(explanation.cost, 6), len(_notes(explanation))))
+        longer.sort(
+            key=lambda explanation: (
+                round(explanation.cost, 6),
+                sum(len(step_mistakes(step)) for step in explanation.steps),
+            )
+        )
         kept = [e for e in longer if e.cost <= longer[0].cost + BEAM_MARGIN][:BEAM_WIDTH]
     return kept
 
 
-def _hypotheses(
-    problem: Problem, case: LayerCase, explanation: Explanation
-) -> Iterator[DeltaHypothesis]:
-    if not explanation.steps:
-        return last_deltas(problem)
-    above = explanation.steps[-1]
-    return hidden_deltas(problem, case, above.hypothesis, above.case.given_weight)
-
-
 def _continued(
-    problem: Problem, case: LayerCase, explanation: Explanation, most: float
+    ways: _Ways, case: LayerCase, explanation: Explanation, most: float
 ) -> Iterator[Explanation]:
     """The explanation continued by one layer in every way that fits.
 
     Where that would be more than `most` mistakes, ways that make another are passed over.
     """
     has_room = explanation.cost + CHEAPEST <= most
+    problem = ways.problem
     # The right ways come first.
     hypotheses = list(
         takewhile(
             lambda hypothesis: has_room or not hypothesis.mistakes,
-            _hypotheses(problem, case, explanation),
+            ways.deltas(case, explanation),
         )
     )
     # Samples taken for each other come last, and all at once: a delta of the sample before fits the
@@ -171,7 +188,7 @@ def _continued(
         for hypothesis in hypotheses:
             if not mixed and any(name == "cross-sample" for name, _, _ in hypothesis.mistakes):
                 continue
-            for step in _fitting_steps(problem, case, hypothesis, mixed=mixed):
+            for step in ways.steps(case, hypothesis, mixed=mixed):
                 whole = True
                 longer = _longer(problem, explanation, step)
                 yield longer
@@ -190,7 +207,8 @@ def _continued(
 def _fitting_steps(
     problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis, *, mixed: bool
 ) -> Iterator[Step]:
-    if hypothesis.mistakes and not bool(hypothesis.delta.any()):
+    size = hypothesis.delta.norm().item()
+    if not math.isfinite(size) or (hypothesis.mistakes and size == 0):
         return  # a delta of zeros explains any gradient of zeros
     weights = fit_weight(problem, case, hypothesis, mixed=mixed)
     biases: Sequence[Fit | None] = [None]
@@ -256,8 +274,8 @@ def _is_one_update(step: Step) -> bool:
 
 def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     """How many mistakes a step adds; a factor that stands above it too counts little."""
-    named = {(name, layer) for name, layer, _ in _step_mistakes(step)}
-    before = {name for s in explanation.steps for name, _, _ in _step_mistakes(s)}
+    named = {(name, layer) for name, layer, _ in step_mistakes(step)}
+    before = {name for s in explanation.steps for name, _, _ in step_mistakes(s)}
     cost = sum(CHEAPEST if name in before else 1.0 for name, _ in named)
     above = explanation.steps[-1] if explanation.steps else None
     last_weight = _factor(above.weight) if above else None
@@ -281,185 +299,3 @@ def _factor_cost(problem: Problem, value: float | None, free: Sequence[float | N
     if any(f is not None and abs(value - f) <= 1e-6 * abs(f) for f in free):
         return 0.05
     return 1.0 if is_plain(value, problem.rows, problem.outputs) else 1.5
-
-
-def _step_mistakes(step: Step) -> list[Named]:
-    found = [*step.hypothesis.mistakes]
-    for fit in (step.weight, step.bias):
-        if fit is not None:
-            found += [m for m in fit.mistakes if m not in found]
-    return found
-
-
-def _notes(explanation: Explanation) -> list[Named]:
-    return [m for step in explanation.steps for m in _step_mistakes(step)]
-
-
-def _named(problem: Problem, explanation: Explanation) -> Iterator[Mistake]:
-    """The mistakes of an explanation, with the numbers that speak for them."""
-    steps, depth = explanation.steps, problem.depth
-    yield from _structural(problem, steps)
-    factors = [
-        Factor(step.case.number, kind, fit.factor)
-        for step in reversed(steps)
-        for kind, fit in (("weight", step.weight), ("bias", step.bias))
-        if fit is not None
-    ]
-    cases = {step.case.number: step.case for step in steps}
-    for scaling in name_factors(factors, problem.rows, problem.outputs) if factors else []:
-        names = tuple(
-            name
-            for f in scaling.members
-            if (name := _parameter(cases[f.layer], f.kind)) is not None
-        )
-        evidence = _evidence(steps, names) | {"factor": scaling.value}
-        yield _scaled_mistake(scaling, scaling.name, depth, names, evidence)
-        for name in scaling.instead:
-            other = _scaled_mistake(scaling, name, depth, names, evidence)
-            yield replace(other, alternative=True)
-    yield from _unknown(steps, depth)
-
-
-def _scaled_mistake(
-    scaling: Scaling, name: str, depth: int, names: tuple[str, ...], evidence: dict[str, float]
-) -> Mistake:
-    return mistake(
-        name, scaling.layer, depth, parameters=names, evidence=evidence, note=scaling.note
-    )
-
-
-def _structural(problem: Problem, steps: Sequence[Step]) -> Iterator[Mistake]:
-    """Mistakes that are no factor; one that every layer has that can have it is the network's."""
-    places: dict[str, dict[int, tuple[str, Step]]] = {}
-    for step in steps:
-        for name, layer, note in _step_mistakes(step):
-            places.setdefault(name, {}).setdefault(layer, (note, step))
-    depth = problem.depth
-    everywhere = [set(range(1, depth + 1)), set(range(1, depth)), set(range(2, depth + 1))]
-    for name, layers in places.items():
-        if len(layers) > 1 and set(layers) in everywhere:
-            note, step = next(iter(layers.values()))
-            shown = [s for _, s in layers.values()]
-            yield _placed(name, None, note, step, steps, depth, shown)
-            continue
-        for layer, (note, step) in layers.items():
-            at = None if depth == 1 and name.startswith("weight-decay") else layer
-            yield _placed(name, at, note, step, steps, depth, [step])
-
-
-def _placed(
-    name: str,
-    layer: int | None,
-    note: str,
-    step: Step,
-    steps: Sequence[Step],
-    depth: int,
-    shown: Sequence[Step],
-) -> Mistake:
-    formed = {m for s in shown for fit in (s.weight, s.bias) if fit for m, _, _ in fit.mistakes}
-    if name in formed:
-        names = tuple(
-            parameter
-            for s in shown
-            for kind, fit in (("weight", s.weight), ("bias", s.bias))
-            if fit
-            and any(m == name for m, _, _ in fit.mistakes)
-            and (parameter := _parameter(s.case, kind)) is not None
-        )
-    else:  # in the delta, and so in everything below
-        top = max(s.case.number for s in shown)
-        names = tuple(
-            parameter
-            for s in steps
-            if s.case.number <= top
-            for kind in ("weight", "bias")
-            if (parameter := _parameter(s.case, kind)) is not None
-        )
-    evidence = _evidence(steps, names)
-    if name == "weight-already-updated" and step.weight and step.weight.rate is not None:
-        evidence["rate"] = step.weight.rate
-    if name in formed:
-        fits = (fit for fit in (step.bias, step.weight) if fit)
-        evidence |= _decay_evidence(
-            fit.decay for fit in fits if any(m == name for m, _, _ in fit.mistakes)
-        )
-    return mistake(name, layer, depth, parameters=names, evidence=evidence, note=note)
-
-
-def _unknown(steps: Sequence[Step], depth: int) -> Iterator[Mistake]:
-    """The gradients that nothing explains; what lies below a wrong delta follows from it."""
-    broken: list[str] = []
-    top: LayerCase | None = None
-    for step in steps:
-        broken_here = [
-            name
-            for kind, fit in (("weight", step.weight), ("bias", step.bias))
-            if fit is None and (name := _parameter(step.case, kind)) is not None
-        ]
-        if broken_here and top is None:
-            top = step.case
-        broken += broken_here
-    if top is not None:
-        names = tuple(broken)
-        evidence = _evidence(steps, names) | {"cosine": _cosine(steps, names)}
-        yield mistake("unknown", top.number, depth, parameters=names, evidence=evidence)
-    for step in steps:
-        odd = {
-            name: fit.decay
-            for kind, fit in (("weight", step.weight), ("bias", step.bias))
-            if fit and fit.is_odd and (name := _parameter(step.case, kind)) is not None
-        }
-        if odd:
-            evidence = _evidence(steps, tuple(odd)) | _decay_evidence(odd.values())
-            what = "weight" if step.weight and step.weight.is_odd else "bias"
-            option = "weight_decay" if what == "weight" else "bias_decay"
-            note = f"it holds a multiple of the {what}; hand over {option} if that is meant"
-            yield mistake(
-                "unknown", step.case.number, depth,
-                parameters=tuple(odd), evidence=evidence, note=note,
-            )  # fmt: skip
-
-
-def _decay_evidence(decays: Iterable[float | None]) -> dict[str, float]:
-    found = [decay for decay in decays if decay is not None]
-    return {"weight decay": found[-1]} if found else {}
-
-
-def _parameter(case: LayerCase, kind: str) -> str | None:
-    return case.weight_name if kind == "weight" else case.bias_name
-
-
-def _pairs(
-    steps: Sequence[Step], names: Sequence[str]
-) -> Iterator[tuple[Tensor, Tensor, Fit | None]]:
-    """(given, right, fit) of the gradients named."""
-    for step in steps:
-        case = step.case
-        if case.weight_name in names:
-            yield case.given_weight, case.right_weight, step.weight
-        if case.bias_name in names and case.given_bias is not None and case.right_bias is not None:
-            yield case.given_bias, case.right_bias, step.bias
-
-
-def _evidence(steps: Sequence[Step], names: Sequence[str]) -> dict[str, float]:
-    wrong = size = left = 0.0
-    for given, right, fit in _pairs(steps, names):
-        shaped = given if given.shape == right.shape else right.new_zeros(right.shape)
-        wrong += (shaped - right).square().sum().item()
-        size += right.square().sum().item()
-        left = max(left, fit.left if fit else 1.0)
-    return {
-        "relative error": (wrong / size) ** 0.5 if size else wrong**0.5,
-        "left unexplained": left,
-    }
-
-
-def _cosine(steps: Sequence[Step], names: Sequence[str]) -> float:
-    product = given_size = right_size = 0.0
-    for given, right, _ in _pairs(steps, names):
-        if given.shape == right.shape:
-            product += (given * right).sum().item()
-            given_size += given.square().sum().item()
-            right_size += right.square().sum().item()
-    size = (given_size * right_size) ** 0.5
-    return product / size if size else 0.0
