@@ -61,6 +61,8 @@ def last_deltas(problem: Problem) -> Iterator[DeltaHypothesis]:
         yield DeltaHypothesis(((name, number, note),), raw * phi, raw * phi, raw)
         if last.activation != "identity":
             yield _same(((name, number, note), (missing, number, "and φ_L' is left out")), raw)
+    for note, delta in _before_activation(problem, last):
+        yield _same((("other-loss", number, note),), delta)
     # Squared error of a softmax with δ_L = p − t: that is how cross-entropy is descended.
     for note, raw in _left_out(problem, last, e) if problem.has_softmax else ():
         yield _same(((missing, number, note),), raw * phi)
@@ -227,12 +229,33 @@ _OTHERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     ),
     "absolute error": lambda o, t: (o - t).abs().sum(),
     "smooth absolute error": lambda o, t: F.smooth_l1_loss(o, t, reduction="sum"),
+    "the logarithm of cosh": lambda o, t: torch.log(torch.cosh(o - t)).sum(),
+    "the fourth power of the error": lambda o, t: 0.25 * (o - t).pow(4).sum(),
+    "the distance, a root of squares for each sample": lambda o, t: (o - t).norm(dim=-1).sum(),
+    "hinge loss of targets 0 and 1": lambda o, t: torch.relu(1 - (2 * t - 1) * o).sum(),
+    "hinge loss": lambda o, t: torch.relu(1 - t * o).sum(),
+    "binary cross-entropy of the output as a probability": lambda o, t: (
+        F.binary_cross_entropy(o, t, reduction="sum") if _is_probability(o, t) else 0 * o.sum()
+    ),
+    "cross-entropy of the output as a probability": lambda o, t: -(t * o.log()).sum(),
 }
 _REPORTED = {
     "cross_entropy": "cross-entropy",
     "mse": "squared error",
     "bce": "binary cross-entropy",
 }
+
+
+def _is_probability(o: Tensor, t: Tensor) -> bool:
+    return all(bool((p >= 0).all() and (p <= 1).all()) for p in (o, t))
+
+
+def _before_activation(problem: Problem, last: LayerCase) -> Iterator[tuple[str, Tensor]]:
+    """(note, δ_L) of losses that were taken of z_L where a_L is meant."""
+    t = _one_hot(problem, last.a)
+    for loss in _REPORTED.values() if last.activation != "identity" else ():
+        note = f"it reports {_REPORTED[problem.loss]} and descends {loss} of z_{last.number}"
+        yield f"{note}, before its activation", _slope_of(_OTHERS[loss], last.z, t)
 
 
 def _other_outputs(problem: Problem, last: LayerCase) -> Iterator[tuple[str, str, Tensor]]:

@@ -28,6 +28,7 @@ class Fit:
         left: ‖given − explained‖ / ‖given‖.
         rate: the descent rate that a weight was updated with too early; None mostly.
         decay: the λ that was found in place of the one asked for; None mostly.
+        is_decay_alone: the factor is that of the decay: nothing else is in the gradient.
     """
 
     mistakes: tuple[Named, ...]
@@ -35,6 +36,7 @@ class Fit:
     left: float
     rate: float | None = None
     decay: float | None = None
+    is_decay_alone: bool = False
 
     @property
     def is_odd(self) -> bool:
@@ -59,7 +61,7 @@ def fit_weight(
         extra = None if hypothesis.extra is None else _product(hypothesis.extra, x)
         fits += _fits(problem, case, given, right, extra, bound, ())
         if fits and not fits[0].mistakes:
-            return fits[:1]
+            return fits if fits[0].is_decay_alone else fits[:1]
     if hypothesis.extra is not None:
         return fits
     transposed = "transposed-weight-gradient"
@@ -137,7 +139,7 @@ def fit_bias(problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis) -> 
     if given.shape == right.shape:
         extra = None if hypothesis.extra is None else hypothesis.extra.sum(0) / rows
         fits = _fits(problem, case, given, right, extra, tolerance, (), of_bias=True)
-        if fits and (given.numel() > 1 or _is_right(fits)):
+        if _is_right(fits) or (fits and given.numel() > 1 and not fits[0].is_decay_alone):
             return fits[:1]
     mistake = ("bias-wrong-axis", number, "")
     for note, formed, powers in _other_sums(hypothesis.delta):
@@ -238,9 +240,12 @@ def _fits(
             fits += [fit for fit in found if fit.factor is None or fit.factor != 0]
         if _is_right(fits):
             return fits
-    if fits and given.numel() > 1:
-        return fits
     expected = decays[-1]
+    is_decay_alone = bool(expected) and _norm(formed) <= tolerance
+    if is_decay_alone:
+        fits = [replace(fit, is_decay_alone=True) for fit in fits]
+    elif fits and given.numel() > 1:
+        return fits
     return fits + _with_decay(
         problem, case, given, formed, extra, tolerance, mistakes, parameter, expected,
         of_bias=of_bias,
@@ -334,11 +339,11 @@ def _with_decay(
         fits = [
             replace(fit, decay=decay)
             for fit in _scaled(given - decay * parameter, formed, extra, bound, named)
-            if fit.factor == 1.0 or (given.numel() > 1 and fit.factor != 0)
+            if fit.factor in (None, 1.0) or (given.numel() > 1 and fit.factor != 0)
         ]
         if fits:
             return fits
-    if not is_free or factor == 0:
+    if not is_free or (factor == 0 and _norm(formed) > tolerance):
         return []
     if abs(factor - 1) * _norm(formed) <= 4 * tolerance:
         factor = 1.0

@@ -165,7 +165,8 @@ def _meaning(
             return
     count = round(min(value, 1e9))
     is_count = count > 1 and _is_one(value / count)
-    if known := _plain(value, outputs):
+    known = _plain(value, outputs)
+    if known and (count == 2 or not is_count):  # noqa: PLR2004  K = 3 is rarer than three calls
         instead = ("accumulated",) if is_count else ()
         yield value, "factor", f"it is {known} times the right one", instead
         return

@@ -211,23 +211,28 @@ def _fitting_steps(
     if not math.isfinite(size) or (hypothesis.mistakes and size == 0):
         return  # a delta of zeros explains any gradient of zeros
     weights = fit_weight(problem, case, hypothesis, mixed=mixed)
+    is_settled = hypothesis.extra is None
     biases: Sequence[Fit | None] = [None]
-    if case.given_bias is not None and weights:
+    if is_settled and case.given_bias is not None and weights:
         biases = fit_bias(problem, case, hypothesis)
     for weight in weights:
+        if not is_settled and weight.rate is None:
+            continue
+        settled = hypothesis if is_settled else _settled(hypothesis, weight)
+        if not is_settled and case.given_bias is not None:
+            biases = fit_bias(problem, case, settled)
         for bias in biases:
-            step = Step(case, hypothesis, weight, bias)
-            if _has_meaning(problem, step) and _is_one_update(step):
-                yield _settled(step)
+            step = Step(case, settled, weight, bias)
+            if _has_meaning(problem, step):
+                yield step
 
 
-def _settled(step: Step) -> Step:
-    """The step with the delta that the fit has found, where the way left an amount open."""
-    hypothesis = step.hypothesis
-    if hypothesis.extra is None or step.weight is None or step.weight.rate is None:
-        return step
-    delta = hypothesis.delta - step.weight.rate * hypothesis.extra
-    return replace(step, hypothesis=replace(hypothesis, delta=delta, passed=delta, extra=None))
+def _settled(hypothesis: DeltaHypothesis, weight: Fit) -> DeltaHypothesis:
+    """The way to the delta, with the amount that it left open as the weight's fit has found it."""
+    assert hypothesis.extra is not None
+    assert weight.rate is not None
+    delta = hypothesis.delta - weight.rate * hypothesis.extra
+    return replace(hypothesis, delta=delta, passed=delta, extra=None)
 
 
 def _passed_on(
@@ -261,17 +266,6 @@ def _has_meaning(problem: Problem, step: Step) -> bool:
     return True
 
 
-def _is_one_update(step: Step) -> bool:
-    """Whether weight and bias gradient agree on the rate of a weight updated too early."""
-    if step.hypothesis.extra is None or step.weight is None or step.weight.rate is None:
-        return step.hypothesis.extra is None
-    if step.bias is None:
-        return step.case.given_bias is None
-    if step.bias.rate is None:
-        return step.bias.factor is None
-    return abs(step.bias.rate / step.weight.rate - 1) < 1e-3  # noqa: PLR2004  both are fitted
-
-
 def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     """How many mistakes a step adds; a factor that stands above it too counts little."""
     named = {(name, layer) for name, layer, _ in step_mistakes(step)}
@@ -280,6 +274,8 @@ def _cost(problem: Problem, explanation: Explanation, step: Step) -> float:
     above = explanation.steps[-1] if explanation.steps else None
     last_weight = _factor(above.weight) if above else None
     weight, bias = _factor(step.weight), _factor(step.bias)
+    # Of a gradient that is all decay the decay is what is off.
+    cost += 0.2 * any(fit is not None and fit.is_decay_alone for fit in (step.weight, step.bias))
     cost += _factor_cost(problem, weight, [1.0, last_weight])
     last_bias = _factor(above.bias) if above else None
     cost += _factor_cost(problem, bias, [1.0, weight, last_bias])
