@@ -196,6 +196,32 @@ def test_numpy() -> None:
     assert np.array_equal(weight, before)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("number", [float, np.float64, np.asarray, np.atleast_2d, torch.as_tensor])
+def test_numpy_functions(dtype: Any, number: Any) -> None:
+    """A dict that loss and gradients are functions of, in float32 too; any kind of number."""
+    rng = np.random.default_rng(0)
+    own = {"W": rng.normal(size=(3, 4)).astype(dtype), "b": np.zeros((3, 1), dtype)}
+    kept = {name: (array, array.copy()) for name, array in own.items()}
+    x = rng.normal(size=(4, 5)).astype(dtype)
+
+    def loss() -> Any:
+        return number(np.square(np.tanh(own["W"] @ x + own["b"])).sum(dtype=np.float64) / 2)
+
+    def gradients(off: float = 0.0) -> dict[str, Any]:
+        a = np.tanh(own["W"] @ x + own["b"])
+        delta = a * (1 - a**2)
+        return {"W": delta @ x.T, "b": delta.sum(1, keepdims=True) + off}
+
+    assert check_gradients(loss, own, gradients, tolerance=1e-6).ok
+    assert check_gradients(loss, own, gradients()).ok
+    report = check_gradients(loss, own, lambda: gradients(1e-3))
+    assert [m.is_right for m in report.measurements.values()] == [True, False]
+    for name, (array, before) in kept.items():
+        assert own[name] is array
+        assert np.array_equal(array, before)
+
+
 def test_unused_and_zero() -> None:
     """A parameter that the loss does not read has gradient zero; one that it reads has not."""
     a, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
@@ -243,8 +269,11 @@ def test_mistakes_are_explained() -> None:
     refused(ValueError, r"tolerance between 0 and 1, got 2", loss, model, tolerance=2.0)
     refused(ValueError, r"requires no gradient", loss, {"x": x})
     refused(ValueError, r"does not depend on a parameter", lambda: 1 * x.sum(), model)
-    refused(TypeError, r"float64 array for W, got float32 of shape \(2,\)", loss,
-            {"W": np.zeros(2, np.float32)}, {"W": np.zeros(2)})  # fmt: skip
+    stale = np.ones(2, np.float32)
+    refused(TypeError, r"float64 array for W, got float32 of shape \(2,\).*W\.astype\(np\.float64",
+            lambda: float(stale.sum()), {"W": stale}, {"W": np.ones(2)})  # fmt: skip
+    refused(TypeError, r"floating-point numbers for W, got int64 of shape \(2,\)", loss,
+            {"W": np.zeros(2, int)}, {"W": np.zeros(2)})  # fmt: skip
     numbers = iter(range(10))
     refused(
         ValueError,

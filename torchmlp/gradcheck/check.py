@@ -1,9 +1,10 @@
 """Is a gradient right? Finite differences in float64, tensor by tensor."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class GradientReport:
 def check_gradients(
     loss_fn: Callable[[], Any],
     parameters: nn.Module | Mapping[str, Any] | Sequence[Any],
-    gradients: Gradients | None = None,
+    gradients: Gradients | Callable[[], Gradients] | None = None,
     *,
     tolerance: float = 1e-5,
 ) -> GradientReport:
@@ -73,10 +74,13 @@ def check_gradients(
             twice for each direction, a handful of directions for each tensor. torch's random
             numbers (dropout) are the same at every call. Code written for float32 is run in
             float64: every function of torch it calls has its arguments widened.
-        parameters: a module, or a dict or list of tensors, or of float64 numpy arrays that
-            `loss_fn` reads; those of a module that require no gradient are left out. They are
-            changed while the check runs, and are then what they were.
-        gradients: what is to be checked: a dict by parameter name, or a list; autograd's where
+        parameters: a module, or a dict or list of tensors or of numpy arrays that `loss_fn` reads;
+            those of a module that require no gradient are left out. They are changed while the
+            check runs, and are then what they were. Arrays are moved in place; in the place of
+            one of float32 the dict or list holds one of float64 meanwhile, so that `loss_fn` has to
+            read it there.
+        gradients: what is to be checked: a dict by parameter name, or a list, or a function without
+            arguments that gives either, called once at the present parameters; autograd's where
             None. At a kink, where a unit's input is exactly the 0 of a ReLU, several gradients are
             right: autograd's are then checked a thousandth aside, and one handed over passes within
             the kink's own width.
@@ -89,7 +93,8 @@ def check_gradients(
     Raises:
         ValueError: gradients that are missing, of another shape or not finite; a loss that is no
             finite scalar, or differs from call to call.
-        TypeError: numbers that are not floating point, or not float64 where they have to be.
+        TypeError: numbers that are not floating point, or not float64 where they have to be, as
+            float32 arrays that `loss_fn` does not read from the dict or list.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -103,12 +108,16 @@ def check_gradients(
     if not 0 < tolerance < 1:
         raise ValueError(f"{WHO}: expected a tolerance between 0 and 1, got {tolerance}")
     variables = _variables(parameters, only_trained=gradients is None)
-    given = None if gradients is None else _read(gradients, variables)
+    given = None if gradients is None or callable(gradients) else _read(gradients, variables)
     with ExitStack() as stack:
         for variable in variables.values():
             stack.enter_context(variable.widened())
         stack.enter_context(InFloat64())
         loss = _Loss(loss_fn)
+        for variable in variables.values():
+            variable.check_read(loss)
+        if callable(gradients):
+            given = _read(loss.still(gradients), variables)
         at, right = loss.with_gradients(None if given else variables)
         if loss() != at:
             raise ValueError(
@@ -160,6 +169,9 @@ class _TensorVariable:
             if self.tensor.is_leaf:
                 self.tensor.grad = grad
 
+    def check_read(self, loss: Callable[[], float]) -> None:
+        """Nothing to check: the tensor itself is what the loss reads."""
+
     def move(self, offset: Tensor) -> Tensor:
         """Displace the tensor; the displacement that float64 makes of it."""
         moved = self.base + offset
@@ -173,26 +185,71 @@ class _TensorVariable:
 
 
 class _ArrayVariable:
-    """A numpy array that is moved about in place."""
+    """A numpy array that is moved about in place, or a float64 one that stands in its place.
 
-    def __init__(self, name: str, array: np.ndarray) -> None:
-        if array.dtype != np.float64:
+    Args:
+        name: the parameter's.
+        array: its numbers.
+        put: puts another array where the user keeps this one; None where that cannot be done.
+    """
+
+    def __init__(
+        self, name: str, array: np.ndarray, put: Callable[[np.ndarray], None] | None
+    ) -> None:
+        if array.dtype not in (np.float64, np.float32, np.float16):
             raise TypeError(
-                f"{WHO}: expected a float64 array for {name}, got {array.dtype} of shape "
-                f"{array.shape}; finite differences need all its digits"
+                f"{WHO}: expected floating-point numbers for {name}, got {array.dtype} of shape "
+                f"{array.shape}"
             )
+        self.put = None if array.dtype == np.float64 else put
+        if array.dtype != np.float64 and put is None:
+            raise self._is_narrow(name, array)
         self.name, self.array, self.device = name, array, torch.device("cpu")
         self.shape = tuple(array.shape)
 
     @contextmanager
     def widened(self) -> Iterator[None]:
         """The array as it was afterwards."""
-        before = self.array.copy()
-        self.base = torch.from_numpy(before.copy())
+        own, before = self.array, self.array.copy()
+        self.base = torch.from_numpy(before.astype(np.float64))
+        if self.put is not None:
+            self.array = before.astype(np.float64)
+            self.put(self.array)
+        self.own = own
         try:
             yield
         finally:
-            self.array[...] = before
+            own[...] = before
+            self.array = own
+            if self.put is not None:
+                self.put(own)
+
+    def check_read(self, loss: Callable[[], float]) -> None:
+        """Refuse an array that was replaced where the loss reads the one it was.
+
+        Raises:
+            TypeError: so it is.
+        """
+        if self.put is None:
+            return
+        at = loss()
+        self.move(torch.ones_like(self.base))
+        is_read = loss() != at
+        self.move(torch.zeros_like(self.base))
+        if not is_read:
+            before = self.own.copy()
+            self.own += 1
+            is_stale = loss() != at
+            self.own[...] = before
+            if is_stale:
+                raise self._is_narrow(self.name, self.own)
+
+    def _is_narrow(self, name: str, array: np.ndarray) -> TypeError:
+        return TypeError(
+            f"{WHO}: expected a float64 array for {name}, got {array.dtype} of shape "
+            f"{array.shape}: finite differences need all its digits; let loss_fn read it from the "
+            f"dict handed over, or make it {name} = {name}.astype(np.float64)"
+        )
 
     def move(self, offset: Tensor) -> Tensor:
         """Displace the array; the displacement that float64 makes of it."""
@@ -239,10 +296,18 @@ def _variables(
         elif isinstance(value, np.ndarray):
             if only_trained:
                 raise ValueError(f"{WHO}: {name} is an array; expected its gradient in gradients=")
-            variables[name] = _ArrayVariable(name, value)
+            variables[name] = _ArrayVariable(name, value, _put(parameters, name))
         else:
             raise TypeError(f"{WHO}: expected a tensor for {name}, got {type(value).__name__}")
     return variables
+
+
+def _put(container: Any, name: str) -> Callable[[np.ndarray], None] | None:
+    """What puts another array where a dict or list holds this one; None where it is neither."""
+    if not isinstance(container, MutableMapping | MutableSequence):
+        return None
+    key: Any = name if isinstance(container, MutableMapping) else int(name)
+    return partial(container.__setitem__, key)
 
 
 def _read(gradients: Gradients, variables: Mapping[str, _Variable]) -> dict[str, Tensor]:
@@ -267,9 +332,13 @@ class _Loss:
         self.devices = range(torch.cuda.device_count()) if initialized else ()
 
     def __call__(self) -> float:
+        return _scalar(self.still(self.loss_fn))
+
+    def still(self, function: Callable[[], Any]) -> Any:
+        """What a function gives while torch's random numbers are held still."""
         with torch.random.fork_rng(self.devices):
             torch.manual_seed(0)
-            return _scalar(self.loss_fn())
+            return function()
 
     def with_gradients(
         self, variables: Mapping[str, _Variable] | None
@@ -322,7 +391,7 @@ def _scalar(loss: Any) -> float:
     shape = tuple(loss.shape) if isinstance(loss, Tensor) else np.shape(loss)
     if math.prod(shape) != 1:
         raise ValueError(f"{WHO}: expected a scalar from loss_fn, got shape {shape}; take its mean")
-    value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+    value = float(loss.detach() if isinstance(loss, Tensor) else np.reshape(loss, ()))
     if not math.isfinite(value):
         raise ValueError(f"{WHO}: loss_fn returned {value}; expected a finite loss")
     return value
