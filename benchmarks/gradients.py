@@ -30,7 +30,8 @@ from torch import nn
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from tests.gradcheck.explain.test_search import LOSSES, NOT_NAMED, loss_of  # noqa: E402
-from tests.gradcheck.plants import Pair, Plant, pairs, plants  # noqa: E402
+from tests.gradcheck.faults import VARIANTS, Variant  # noqa: E402
+from tests.gradcheck.plants import Pair, Plant, pairs, plant_at, plants  # noqa: E402
 from tests.gradcheck.textbook import Case, network, random_case  # noqa: E402
 from tests.problems import ACTIVATION_NAMES  # noqa: E402
 from torchmlp import MLP  # noqa: E402
@@ -157,16 +158,19 @@ def is_ordinary(name: str, variant: str) -> bool:
 
 
 def singles(seed: int) -> tuple[str, Plant, Given] | None:
-    """A mistake of a kind drawn among those the network has room for."""
+    """A mistake of a kind drawn among all, in one of its ways and places."""
     case, draw = drawn(seed)
-    by_name: dict[str, list[Plant]] = defaultdict(list)
-    for plant in plants(case):
-        if is_ordinary(plant.name, plant.variant):
-            by_name[plant.name].append(plant)
-    if not by_name:
-        return None
-    plant = draw.choice(by_name[draw.choice(sorted(by_name))])
-    return plant.name, plant, given(case, plant)
+    by_name: dict[str, list[Variant]] = defaultdict(list)
+    for variant in VARIANTS.values():
+        if (variant.name, variant.variant) not in NOT_NAMED:
+            by_name[variant.name].append(variant)
+    for _ in range(100):
+        variant = draw.choice(by_name[draw.choice(sorted(by_name))])
+        places = variant.places(case.depth)
+        plant = plant_at(case, variant, draw.choice(places)) if places else None
+        if plant is not None:
+            return plant.name, plant, given(case, plant)
+    return None
 
 
 def doubles(seed: int) -> tuple[str, Pair, Given] | None:
@@ -179,12 +183,18 @@ def doubles(seed: int) -> tuple[str, Pair, Given] | None:
     return "+".join(name for name, _, _ in pair.mistakes), pair, given(case, pair)
 
 
-def is_named(planted: Plant | Pair, found: list[Mistake]) -> bool:
-    """A single first and by its layer; of a pair both names."""
-    if isinstance(planted, Plant):
-        first = {(m.name, m.layer) for m in found[:1]}
-        return bool(first & {(planted.name, planted.layer), *planted.also})
-    return {name for name, _, _ in planted.mistakes} <= {m.name for m in found}
+def is_named(planted: Plant | Pair, found: list[Mistake], seed: int) -> bool:
+    """A single first and by its layer, or one whose plants are the same numbers; of a pair both."""
+    if isinstance(planted, Pair):
+        return {name for name, _, _ in planted.mistakes} <= {m.name for m in found}
+    if not found:
+        return False
+    said = found[0].name, found[0].layer
+    if said == (planted.name, planted.layer):
+        return True
+    key = planted.name, planted.variant, planted.layer
+    alike = (p.also for p in plants(drawn(seed)[0]) if (p.name, p.variant, p.layer) == key)
+    return said in next(alike)
 
 
 def described(planted: Plant | Pair | None) -> str:
@@ -216,7 +226,7 @@ def judge(seeds: range, sets: list[str], *, verbose: bool) -> dict[tuple[str, st
                 row.exceptions += found != "refused"
                 is_good, shown = False, found
             else:
-                is_good = not found if planted is None else is_named(planted, found)
+                is_good = not found if planted is None else is_named(planted, found, seed)
                 row.accused += planted is None and not is_good
                 shown = str([(m.name, m.layer) for m in found[:2]])
             row.named += is_good

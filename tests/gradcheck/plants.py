@@ -1,6 +1,6 @@
 """Planting mistakes in the gradients of a network, one or two at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -92,26 +92,39 @@ def decay_for(variants: Iterable[Variant], weight_decay: float = 0.0) -> float:
     return weight_decay or DECAY * needed
 
 
+def plant_at(
+    case: Case, v: Variant, layers: Sequence[int], weight_decay: float = 0.0
+) -> Plant | None:
+    """The mistake at these layers, `also` left out; None where there is no room for it."""
+    decay = decay_for([v], weight_decay)
+    if v.variant == "with-decay" and not decay:
+        return None
+    gradients = planted(case, v.faults(layers), decay)
+    if gradients is None:
+        return None
+    shapes = {name: g.shape for name, g in right_gradients(case).items()}
+    odd = any(g is not None and g.shape != shapes[name] for name, g in gradients.items())
+    kwargs = {"weight_decay": decay} if decay else {}
+    if "bias_decay" in v.lines:
+        kwargs["bias_decay"] = 0.0
+    layer = v.label(case.depth, layers)
+    return Plant(v.name, v.variant + "-odd-shape" * odd, layer, gradients, kwargs, v.claim)
+
+
 def plants(case: Case, weight_decay: float = 0.0) -> Iterator[Plant]:
     """Every mistake that this case has room for, at each of its layers and at all of them."""
-    shapes = {name: g.shape for name, g in right_gradients(case).items()}
     found: list[Plant] = []
     for v in VARIANTS.values():
-        decay = decay_for([v], weight_decay)
-        for layers in v.places(case.depth) if decay or v.variant != "with-decay" else []:
-            gradients = planted(case, v.faults(layers), decay)
-            if gradients is None:
+        for layers in v.places(case.depth):
+            plant = plant_at(case, v, layers, weight_decay)
+            if plant is None:
                 continue
-            odd = any(g is not None and g.shape != shapes[name] for name, g in gradients.items())
-            variant = v.variant + "-odd-shape" * odd
-            kwargs = {"weight_decay": decay} if decay else {}
-            if "bias_decay" in v.lines:
-                kwargs["bias_decay"] = 0.0
-            layer = v.label(case.depth, layers)
-            plant = Plant(v.name, variant, layer, gradients, kwargs, v.claim)
             found.append(plant)
-            absent = {k: g if g is not None and g.any() else None for k, g in gradients.items()}
+            absent = {
+                k: g if g is not None and g.any() else None for k, g in plant.gradients.items()
+            }
             if v.name == "detached-layer" and any(g is None for g in absent.values()):
+                variant = plant.variant
                 found.append(replace(plant, variant=f"{variant}-none", gradients=absent))
     sizes = np.array(
         [[-1.0 if g is None else norm(g) for g in p.gradients.values()] for p in found]

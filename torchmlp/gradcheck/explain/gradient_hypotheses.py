@@ -61,7 +61,7 @@ def fit_weight(
         extra = None if hypothesis.extra is None else _product(hypothesis.extra, x)
         fits += _fits(problem, case, given, right, extra, bound, ())
         if fits and not fits[0].mistakes:
-            return fits if fits[0].is_decay_alone else fits[:1]
+            return fits if fits[0].is_decay_alone or given.numel() == 1 else fits[:1]
     if hypothesis.extra is not None:
         return fits
     transposed = "transposed-weight-gradient"
@@ -139,7 +139,7 @@ def fit_bias(problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis) -> 
     if given.shape == right.shape:
         extra = None if hypothesis.extra is None else hypothesis.extra.sum(0) / rows
         fits = _fits(problem, case, given, right, extra, tolerance, (), of_bias=True)
-        if _is_right(fits) or (fits and given.numel() > 1 and not fits[0].is_decay_alone):
+        if _is_right(fits[:1]) or (fits and given.numel() > 1 and not fits[0].is_decay_alone):
             return fits[:1]
     mistake = ("bias-wrong-axis", number, "")
     for note, formed, powers in _other_sums(hypothesis.delta):

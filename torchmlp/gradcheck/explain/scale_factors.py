@@ -1,5 +1,6 @@
 """Naming the factors by which a network's gradients are off, one for each tensor."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -105,6 +106,8 @@ def _largest_step(factors: list[Factor], depth: int) -> tuple[_Scope, float]:
     for scope in _scopes(depth):
         for value in _values(factors, scope):
             after = [_divided(f, value, scope.exponent(f)) for f in factors]
+            if any(f.value is not None and math.isinf(f.value) for f in after):
+                continue
             off = sum(not _is_one(f.value) for f in after)
             if best is None or off < best[0]:
                 best = off, scope, value
