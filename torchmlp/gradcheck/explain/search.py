@@ -208,7 +208,7 @@ def _fitting_steps(
     problem: Problem, case: LayerCase, hypothesis: DeltaHypothesis, *, mixed: bool
 ) -> Iterator[Step]:
     size = hypothesis.delta.norm().item()
-    if not math.isfinite(size) or (hypothesis.mistakes and size == 0):
+    if not math.isfinite(size) or (hypothesis.mistakes and size <= case.noise.floor):
         return  # a delta of zeros explains any gradient of zeros
     weights = fit_weight(problem, case, hypothesis, mixed=mixed)
     is_settled = hypothesis.extra is None
