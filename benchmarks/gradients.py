@@ -3,7 +3,7 @@
 python benchmarks/gradients.py --seeds 0 2000
 python benchmarks/gradients.py --seeds 0 2000 --sets right
 
-Of each seed one network of wide ranges whose gradients are right, one with a mistake planted in it
+Of each seed two networks of wide ranges whose gradients are right, torch's and numpy's, one with a mistake planted in it
 (tests/gradcheck), and, for every fourth, one with two. A row for each kind of mistake and each set:
 how many there were, how many were named by name and layer (of pairs: both by name), how many right
 networks were accused, how many calls raised, and the milliseconds of one. Gradients that overflow
@@ -32,7 +32,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 from tests.gradcheck.explain.test_search import LOSSES, NOT_NAMED, loss_of  # noqa: E402
 from tests.gradcheck.faults import VARIANTS, Variant  # noqa: E402
 from tests.gradcheck.plants import Pair, Plant, pairs, plant_at, plants  # noqa: E402
-from tests.gradcheck.textbook import Case, network, random_case  # noqa: E402
+from tests.gradcheck.textbook import Case, network, random_case, right_gradients  # noqa: E402
 from tests.problems import ACTIVATION_NAMES  # noqa: E402
 from torchmlp import MLP  # noqa: E402
 from torchmlp.gradcheck import Mistake, explain_gradients  # noqa: E402
@@ -211,6 +211,9 @@ def judge(seeds: range, sets: list[str], *, verbose: bool) -> dict[tuple[str, st
         drawn_now: list[tuple[str, str, Plant | Pair | None, Given]] = []
         if "right" in sets:
             drawn_now.append(("right", (made := right(seed))[0], None, made[1]))
+            case, _ = drawn(seed)
+            handed = Given(network(case), case.loss, case.x, case.target, right_gradients(case), {})
+            drawn_now.append(("right", "in numpy", None, handed))
         if "singles" in sets and (one := singles(seed)):
             drawn_now.append(("singles", *one))
         if "pairs" in sets and seed % 4 == 0 and (two := doubles(seed)):

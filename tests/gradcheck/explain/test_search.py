@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,14 @@ def test_textbook_gradients_are_right() -> None:
         case = case_of(seed)
         given = right_gradients(case)
         assert explain_gradients(network(case), case.loss, case.x, case.target, given) == []
+
+
+def test_softplus_above_torchs_threshold_is_right() -> None:
+    """Of z above 20 torch's softplus is z, numpy's log(1 + exp(z)): both are right."""
+    case = random_case(6, 3, "softplus", "mse")
+    case = replace(case, weights=[8 * weight for weight in case.weights])
+    given = right_gradients(case)
+    assert explain_gradients(network(case), case.loss, case.x, case.target, given) == []
 
 
 def autograd_case(seed: int) -> tuple[nn.Sequential, str, Tensor, Tensor, list[Tensor]]:

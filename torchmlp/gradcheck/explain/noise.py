@@ -72,6 +72,7 @@ def measure_noise(
     bends: list[Tensor] = []  # and to each φ'
     slopes: list[Tensor] = []
     on_kinks: list[Tensor] = []
+    gaps: list[Tensor] = []
     for (weight, bias, activation), x, z, a in zip(
         layers, passed.a, passed.z, passed.a[1:], strict=False
     ):
@@ -83,7 +84,8 @@ def measure_noise(
         at = torch.where(crossed, z, z + dz)
         slopes.append(slope(activation, z))
         bends.append(slope(activation, at) - slopes[-1])
-        moved.append(activate(at, activation) - a + rounded(a.abs()))
+        gaps.append(2 * _softplus_gap(activation, z) / (ROUNDINGS * eps))
+        moved.append(activate(at, activation) - a + rounded(a.abs() + gaps[-1]))
 
     e = error(passed.a[-1])
     raw, relative = e, torch.zeros_like(e)
@@ -97,7 +99,8 @@ def measure_noise(
             relative = relative @ weight + rounded(delta.abs() @ weight.abs())
             floor = floor @ weight
         relative = relative * slopes[k] + raw * bends[k] + rounded(deltas[k])
-        own = rounded(_slope_size(layers[k].activation, passed.z[k], passed.a[k + 1]))
+        own = _slope_size(layers[k].activation, passed.z[k], passed.a[k + 1])
+        own = rounded(own + gaps[k])
         floor = floor * slopes[k] + raw * own + least
         whole, kinks = _norm(deltas[k]), _norm(raw[on_kinks[k]])
         measured = _ratio(_norm(relative), whole) + _ratio(_norm(moved[k]), _norm(passed.a[k]))
@@ -126,6 +129,13 @@ def _slope_size(activation: str, z: Tensor, a: Tensor) -> Tensor:
         return a
     # z (1 − σ(z)) and its like: from 20 on the difference is zero in every program.
     return 1 + z.abs().clamp(max=20) if activation in _TIMES_Z else torch.ones_like(z)
+
+
+def _softplus_gap(activation: str, z: Tensor) -> Tensor:
+    """By how much torch's softplus, z itself above 20, lies beside log(1 + exp(z))."""
+    if activation != "softplus":
+        return torch.zeros_like(z)
+    return torch.exp(-z).where(z > 20, 0.0)  # noqa: PLR2004  its threshold
 
 
 _KINKS = {
