@@ -6,8 +6,9 @@ python benchmarks/gradients.py --seeds 0 2000 --sets right
 Of each seed two networks of wide ranges whose gradients are right, torch's and numpy's, one with a
 mistake planted in it (tests/gradcheck), and, for every fourth, one with two. A row for each kind of
 mistake and each set: how many there were, how many were named by name and layer (of pairs: both by
-name), how many right networks were accused, how many calls raised, and the milliseconds of one. Gradients that overflow
-cannot be judged, and are counted as refused; of right networks `named` is those called right.
+name), how many right networks were accused, how many calls raised, and the milliseconds of one.
+Gradients that overflow cannot be judged, and are counted as refused; of right networks `named` is
+those called right.
 """
 
 # ruff: noqa: S311, PLR2004  random networks, and how often each kind is drawn
