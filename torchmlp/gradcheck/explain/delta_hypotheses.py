@@ -97,17 +97,18 @@ def hidden_deltas(
             ((name, case.number, "in this layer's gradients only"),), raw, right, raw
         )
     yield from _mixed(case, raw, phi)
-    for note, transposed in _transposed(weight):
+    forgotten = [way for way in slopes if way[0] != "wrong-mask"]
+    for note, transposed in _wrong_matrices(problem, up):
         mistake = ("weight-not-transposed", up, note)
         yield _through(above.passed @ transposed, phi, (mistake,))
-        for wrong_name, wrong_note, wrong in slopes[:2]:
+        for wrong_name, wrong_note, wrong in forgotten:
             yield _through(
                 above.passed @ transposed, wrong, (mistake, (wrong_name, case.number, wrong_note))
             )
     if fit_above.shape == weight.shape:
         update = above.passed @ fit_above
         mistake = ("weight-already-updated", up, "")
-        for wrong_name, note, wrong in [("", "", phi), *slopes[:2]]:
+        for wrong_name, note, wrong in [("", "", phi), *forgotten]:
             second = ((wrong_name, case.number, note),) if wrong_name else ()
             delta = raw * wrong
             yield DeltaHypothesis((mistake, *second), delta, delta, raw, extra=update * wrong)
@@ -157,14 +158,21 @@ def _mixed(case: LayerCase, raw: Tensor, phi: Tensor) -> Iterator[DeltaHypothesi
         yield _same(((name, number, note),), delta.roll(shift, 0))
 
 
-def _transposed(weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The weight the wrong way round, in a shape that a program would not refuse."""
+def _wrong_matrices(problem: Problem, up: int) -> Iterator[tuple[str, Tensor]]:
+    """What stands in the place of W_up: its transpose, or another layer's weight of its shape."""
+    weight = problem.layers[up - 1].layer.weight
     rows, columns = weight.shape
     if rows == columns:
-        yield "", weight.t()
+        yield f"W_{up} transposed", weight.t()
     else:
-        yield "reshaped instead of transposed", weight.t().reshape(rows, columns)
-        yield "reshaped instead of transposed", weight.reshape(columns, rows).t()
+        yield f"W_{up} reshaped instead of transposed", weight.t().reshape(rows, columns)
+        yield f"W_{up} reshaped instead of transposed", weight.reshape(columns, rows).t()
+    for other in problem.layers:
+        its = other.layer.weight
+        if other.number != up and its.shape == weight.shape:
+            yield f"W_{other.number} in place of W_{up}", its
+        if other.number != up and its.t().shape == weight.shape:
+            yield f"W_{other.number} transposed in place of W_{up}", its.t()
 
 
 def _one_hot(problem: Problem, like: Tensor) -> Tensor:
@@ -273,6 +281,8 @@ def _other_outputs(problem: Problem, last: LayerCase) -> Iterator[tuple[str, str
     if problem.loss == "cross_entropy":
         name, over_batch = "softmax-wrong-axis", torch.softmax(last.a, 0)
         yield name, "over the batch", over_batch - t
+        centred = last.a - last.a.amax(-1, keepdim=True)  # against overflow, row by row
+        yield name, "over the batch", torch.softmax(centred, 0) - t
         everything = torch.softmax(last.a.flatten(), 0).reshape(last.a.shape)
         yield name, "over batch and classes together", everything - t
         derived = _slope_of(lambda o, t: -(t * torch.log_softmax(o, 0)).sum(), last.a, t)

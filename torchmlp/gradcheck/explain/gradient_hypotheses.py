@@ -69,9 +69,10 @@ def fit_weight(
         right = _product(hypothesis.delta, x) if right is None else right
         fits += _fits(problem, case, given.t(), right, None, bound, ((transposed, number, ""),))
     if given.shape == shape and shape[0] != shape[1] and not hypothesis.mistakes and not fits:
-        reshaped = _product(hypothesis.delta, x).t().reshape(shape)
+        product = _product(hypothesis.delta, x)
         mistake = (transposed, number, "reshaped instead of transposed")
-        fits += _fits(problem, case, given, reshaped, None, bound, (mistake,))
+        for reshaped in (product.t().reshape(shape), product.reshape(shape[::-1]).t()):
+            fits += _fits(problem, case, given, reshaped, None, bound, (mistake,))
     if fits or given.shape != shape or not mixed:
         return fits
     for mistake, delta, at in _other_products(problem, case, hypothesis):

@@ -57,7 +57,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "δ_{L} = e'(a_{L}, t) ⊙ φ_{L}'(z_{L})",
     ),
     "weight-not-transposed": (
-        "the delta was multiplied by the transposed weight",
+        "the delta was passed down through another matrix than the weight above",
         "δ_{down} = (δ_{l} W_{l}) ⊙ φ_{down}'(z_{down})",
     ),
     "weight-already-updated": (
