@@ -1,0 +1,1 @@
+"""Networks that other people wrote: files read and code called, without importing torch."""
