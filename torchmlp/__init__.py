@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         training_states,
         until,
     )
-    from torchmlp.gradcheck import GradientReport, Mistake, check_gradients, explain_gradients
+    from torchmlp.gradcheck import (
+        GradientReport,
+        Mistake,
+        VerifyReport,
+        check_gradients,
+        explain_gradients,
+        verify,
+    )
     from torchmlp.lightning.classifier import Classifier
     from torchmlp.lightning.datamodule import ImageDataModule
     from torchmlp.lightning.schedules import OneCycle
@@ -44,6 +51,7 @@ __all__ = [
     "Population",
     "Report",
     "TrainingState",
+    "VerifyReport",
     "check_gradients",
     "close_enough",
     "coordinate_check",
@@ -59,6 +67,7 @@ __all__ = [
     "scale_rates",
     "training_states",
     "until",
+    "verify",
 ]
 
 # Torch takes a second to import and Lightning several: each name waits until it is asked for, so
@@ -85,7 +94,14 @@ _HOME = {
         "training_states",
         "until",
     ],
-    "gradcheck": ["GradientReport", "Mistake", "check_gradients", "explain_gradients"],
+    "gradcheck": [
+        "GradientReport",
+        "Mistake",
+        "VerifyReport",
+        "check_gradients",
+        "explain_gradients",
+        "verify",
+    ],
 }
 
 

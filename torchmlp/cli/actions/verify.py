@@ -1,203 +1,170 @@
-"""Verify a backward pass written elsewhere, from a function or from arrays."""
+"""Verify backward passes written elsewhere: one in full, several in a table."""
 
 import argparse
-import importlib.util
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from torchmlp._runtime.atomic_file import write_atomically
 from torchmlp.cli.parsing.option_parser import OptionParser
-from torchmlp.cli.terminal.errors import UsageError
-from torchmlp.cli.terminal.exit_codes import DONE, FAILED
+from torchmlp.cli.terminal.errors import UsageError, reason
+from torchmlp.cli.terminal.exit_codes import DONE, FAILED, USAGE
 from torchmlp.cli.terminal.program import program
-from torchmlp.gradcheck.explain.mistakes import Mistake
-from torchmlp.gradcheck.external.gradients import (
-    OUTPUTS,
-    ExternalGradients,
-    NetworkSpec,
-    infer_network,
-)
-from torchmlp.gradcheck.external.npz import read_npz
-from torchmlp.gradcheck.external.probe import Function, FunctionError, ask
+from torchmlp.foreign.process import SECONDS
+from torchmlp.foreign.template import template
+from torchmlp.gradcheck.external.gradients import OUTPUTS
+from torchmlp.gradcheck.external.report import VerifyReport, to_text
+from torchmlp.gradcheck.external.verify import VERIFIABLE, split_source
+from torchmlp.gradcheck.external.verify import verify as verify_source
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
-
-INPUTS, CLASSES = 5, 3
 
 
 def verify(words: Sequence[str]) -> int:
     """Run `verify` with the words after it.
 
     Returns:
-        0 where the gradients are right, 1 where they are wrong.
+        0 where all gradients are right, 1 where some are wrong, 2 where a file was not judged.
 
     Raises:
-        UsageError: a file, function, array or option that is not what it should be.
+        UsageError: a file, name, array or option that is not what it should be.
     """
+    options = _options(words)
+    sources = [one for source in options.sources for one in _expanded(source)]
+    if not sources:
+        raise UsageError(
+            f"verify: expected FILE.py, FILE.py:NAME, FILE.ipynb or FILE.npz; see {program()} "
+            f"verify --help"
+        )
+    if options.template:
+        if len(sources) > 1:
+            raise UsageError(f"verify: expected one file for --template, got {len(sources)}")
+        _say(_template(sources[0]))
+        return DONE
+    if len(sources) == 1:
+        report = _report(sources[0], options)
+        if not options.quiet:
+            _say(str(report))
+        reports = [report]
+    else:
+        reports = _table(sources, options)
+    if options.json is not None:
+        try:
+            write_atomically(Path(options.json), to_text(reports))
+        except OSError as error:
+            raise UsageError(f"verify: --json: {reason(error)}") from None
+    return _exit_code(reports)
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = OptionParser("verify")
-    parser.add_argument("source", nargs="?")
+    parser.add_argument("sources", nargs="*")
+    parser.add_argument("--json")
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--template", action="store_true")
+    parser.add_argument("--time_limit", type=float, default=SECONDS)
     parser.add_argument("--activation", choices=list(ACTIVATIONS))
     parser.add_argument("--output_activation", choices=OUTPUTS)
     parser.add_argument("--loss", choices=list(LOSSES))
     parser.add_argument("--hidden", nargs="*", type=int)
-    parser.add_argument("--labels", action="store_true")
     parser.add_argument("--weight_decay", type=float, default=0.0)
     options, _ = parser.parse_words(list(words), beside_fit=False)
-    if not options.source:
+    if options.hidden is not None and any(width < 1 for width in options.hidden):
+        raise UsageError(f"verify: expected --hidden widths of at least 1, got {options.hidden}")
+    if not 0 < options.time_limit < float("inf"):
+        raise UsageError(f"verify: expected --time_limit above 0, got {options.time_limit}")
+    if options.weight_decay < 0:
         raise UsageError(
-            f"verify: expected FILE.py:function or FILE.npz; see {program()} verify --help"
+            f"verify: expected --weight_decay of at least 0, got {options.weight_decay}"
         )
-    known = {
-        name: value
-        for name, value in (
-            ("activation", options.activation),
-            ("output", options.output_activation),
-            ("loss", options.loss),
-        )
-        if value is not None
-    }
-    try:
-        if options.source.endswith(".npz"):
-            return _verify_file(Path(options.source), known, options.weight_decay)
-        return _verify_function(options, known)
-    except FileNotFoundError as error:
-        raise UsageError(f"verify: no file at {error.filename or options.source}") from error
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
+    return options
 
 
-def _verify_file(path: Path, known: dict[str, str], weight_decay: float) -> int:
-    given = read_npz(path)
-    kind = infer_network(given, known)
-    mistakes = given.mistakes(kind, weight_decay)
-    _say(f"{path}: {_sizes(given)}, {kind}")
-    _say(_line(given, mistakes))
-    return _verdict(str(path), mistakes)
+def _expanded(source: str) -> list[str]:
+    """The files of a folder; anything else as it is."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return [source]
+    found = sorted(str(path) for path in folder.iterdir() if path.suffix in VERIFIABLE)
+    if not found:
+        raise UsageError(f"verify: no {', '.join(VERIFIABLE)} in the folder {source}")
+    return found
 
 
-def _verify_function(options: argparse.Namespace, known: dict[str, str]) -> int:
-    function, name = _load(options.source)
-    hidden = [6] if options.hidden is None else list(options.hidden)
-    if any(width < 1 for width in hidden):
-        raise UsageError(f"verify: expected --hidden widths of at least 1, got {hidden}")
-    # Unequal sizes tell transposes by their shape, equal ones by their values, and one sample alone
-    # hides whatever goes wrong between samples.
-    square = hidden[0] if hidden else 4
-    shapes = [
-        (7, [INPUTS, *hidden, CLASSES]),
-        (square, [square] * (len(hidden) + 2)),
-        (1, [INPUTS, *hidden, CLASSES]),
-    ]
-    sheets: list[ExternalGradients] = []
-    layout: tuple[bool, bool] | None = None
-    for rows, widths in shapes:
-        try:
-            given, layout = _asked(function, name, rows, widths, layout, labels=options.labels)
-        except FunctionError as error:
-            return _say_wrong(f"{name}: {error}")
-        sheets.append(given)
-    kind = infer_network(sheets[0], known)
-    layout_name = "(fan_in, fan_out)" if sheets[0].is_in_out else "(fan_out, fan_in)"
-    _say(f"{name}: weights {layout_name}, {kind}")
-    answers: list[list[Mistake]] = []
-    for given in sheets:
-        scale = kind.scale
-        if scale not in (1.0, 2.0):  # it is made of B or K, which differ from probe to probe
-            scale = _scale_of(given, kind)
-        found = given.mistakes(
-            NetworkSpec(kind.activation, kind.output, kind.loss, scale), options.weight_decay
-        )
-        answers.append(found)
-        _say(_line(given, found))
-    return _verdict(name, next((found for found in answers if found), []))
-
-
-def _scale_of(given: ExternalGradients, kind: NetworkSpec) -> float:
-    known = {"activation": kind.activation, "output": kind.output, "loss": kind.loss}
-    return infer_network(given, known).scale
-
-
-def _asked(
-    function: Function,
-    name: str,
-    rows: int,
-    widths: list[int],
-    layout: tuple[bool, bool] | None,
-    *,
-    labels: bool,
-) -> tuple[ExternalGradients, tuple[bool, bool]]:
-    """The function's answer, and the layout (weights in-out, targets as labels) it understood."""
-    layouts = [layout] if layout else [(False, labels), (True, labels), (False, True), (True, True)]
-    first: Exception | None = None
-    for is_in_out, as_labels in layouts:
-        try:
-            given = ask(function, rows, widths, is_in_out=is_in_out, labels=as_labels)
-        except FunctionError:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever somebody's code raises
-            first = first or error
-            continue
-        return given, (is_in_out, as_labels)
-    assert first is not None
-    where = traceback.extract_tb(first.__traceback__)[-1]
-    raise UsageError(
-        f"verify: {name} raised {type(first).__name__}: {first} ({Path(where.filename).name}, line "
-        f"{where.lineno})\nIt was called with x ({rows}, {widths[0]}), weights of widths "
-        f"{'-'.join(map(str, widths))}, in either layout; --hidden names other widths"
+def _verified(source: str, options: argparse.Namespace) -> VerifyReport:
+    return verify_source(
+        source,
+        activation=options.activation,
+        output_activation=options.output_activation,
+        loss=options.loss,
+        hidden=options.hidden,
+        weight_decay=options.weight_decay,
+        seconds=options.time_limit,
     )
 
 
-def _load(source: str) -> tuple[Function, str]:
-    """The function that FILE.py:function names."""
-    file, colon, name = source.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise UsageError(f"verify: expected FILE.py:function or FILE.npz, got {source!r}")
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"verify: no file at {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def _report(source: str, options: argparse.Namespace) -> VerifyReport:
+    """The report of one file.
+
+    Raises:
+        UsageError: it cannot be judged; where there is a --json, that is written there too.
+    """
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(
-            f"verify: {path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise UsageError(
-            f"verify: {path} has no function {name!r}; it has {', '.join(names) or 'none'}"
-        )
-    return function, source
+        return _verified(source, options)
+    except FileNotFoundError as error:
+        raise UsageError(f"verify: no file at {error.filename or source}") from error
+    except (ValueError, TypeError) as error:
+        message = str(error).removeprefix("verify: ")
+        if options.json is not None:
+            not_judged = VerifyReport(source, "not judged", error=message)
+            write_atomically(Path(options.json), to_text([not_judged]))
+        raise UsageError(f"verify: {message}") from error
 
 
-def _sizes(given: ExternalGradients) -> str:
-    samples = f"{len(given.x)} samples" if len(given.x) > 1 else "1 sample"
-    return f"{samples}, {'-'.join(map(str, given.widths))}"
+def _table(sources: Sequence[str], options: argparse.Namespace) -> list[VerifyReport]:
+    """The reports of several files, each printed in a line as it comes."""
+    reports = []
+    width = min(max(map(len, sources)), 48)
+    for source in sources:
+        try:
+            report = _verified(source, options)
+        except FileNotFoundError:
+            report = VerifyReport(source, "not judged", error=f"no file at {source}")
+        except (ValueError, TypeError) as error:
+            report = VerifyReport(source, "not judged", error=str(error).removeprefix("verify: "))
+        reports.append(report)
+        if not options.quiet:
+            _say(f"{source:{width}}  {report.verdict:10}  {_in_short(report)}".rstrip())
+    if not options.quiet:
+        counts = {verdict: sum(r.verdict == verdict for r in reports) for verdict in
+                  ("right", "wrong", "not judged")}  # fmt: skip
+        _say(f"{len(reports)} files: " + ", ".join(f"{n} {v}" for v, n in counts.items() if n))
+    return reports
 
 
-def _line(given: ExternalGradients, mistakes: list[Mistake]) -> str:
-    wrong = {name for m in mistakes if not m.alternative for name in m.parameters}
-    verdicts = [f"d{name} {'WRONG' if name in wrong else 'right'}" for name in given.names()]
-    return f"  {_sizes(given)}: {', '.join(verdicts)}"
+def _in_short(report: VerifyReport) -> str:
+    """A report's first mistake, or what kept it from being judged."""
+    if report.error:
+        return report.error.splitlines()[0].removeprefix(f"{report.source}: ")
+    if not report.mistakes:
+        return report.notes[-1] if not report.ok and report.notes else report.network
+    first = report.mistakes[0]
+    where = "the whole network" if first.layer is None else f"layer {first.layer}"
+    more = sum(not m.alternative for m in report.mistakes[1:])
+    return f"{first.name}, {where}" + (f", and {more} more" if more else "")
 
 
-def _verdict(name: str, mistakes: list[Mistake]) -> int:
-    if not mistakes:
-        _say(f"{name} is right: every gradient, to rounding")
-        return DONE
-    for mistake in mistakes:
-        _say(f"\n{mistake}")
-    return FAILED
+def _template(source: str) -> str:
+    path, name = split_source(source)
+    if path.suffix == ".npz" or not path.is_file():
+        raise UsageError(f"verify: expected a .py or .ipynb file for --template, got {source}")
+    return template(path, name, program())
 
 
-def _say_wrong(text: str) -> int:
-    _say(text)
-    return FAILED
+def _exit_code(reports: Sequence[VerifyReport]) -> int:
+    verdicts = {report.verdict for report in reports}
+    if "wrong" in verdicts:
+        return FAILED
+    return USAGE if "not judged" in verdicts else DONE
 
 
 def _say(text: str) -> None:

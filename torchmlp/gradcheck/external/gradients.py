@@ -6,7 +6,6 @@ Arrays are named W1, b1, ..., WL, bL and, for the gradients, dW1, db1, ..., dWL,
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -106,7 +105,9 @@ class ExternalGradients:
             target = target[:, None]
         return target if target.shape == (len(self.x), outputs) else None
 
-    def mistakes(self, kind: NetworkSpec, weight_decay: float = 0.0) -> list[Mistake]:
+    def mistakes(
+        self, kind: NetworkSpec, weight_decay: float = 0.0, bias_decay: float | None = None
+    ) -> list[Mistake]:
         """`explain_gradients`, with parameters named W1, b1, ...; scaled to the loss reported."""
         target = self.target_for(kind.loss)
         if target is None:
@@ -134,6 +135,7 @@ class ExternalGradients:
             target,
             dict(zip(names, gradients, strict=True)),
             weight_decay=weight_decay,
+            bias_decay=bias_decay,
         )
         return [replace(m, parameters=tuple(names[p] for p in m.parameters)) for m in found]
 
@@ -194,11 +196,18 @@ def candidate_networks(
                 yield NetworkSpec(activation, output, loss), float(mean_of_losses(a, target, loss))
 
 
-def infer_network(given: ExternalGradients, known: Mapping[str, str]) -> NetworkSpec:
+def infer_network(
+    given: ExternalGradients, known: Mapping[str, str], weight_decay: float = 0.0
+) -> NetworkSpec:
     """The kind of network that reports the loss that was reported.
 
     Softmax with cross-entropy on its probabilities is known as cross-entropy of the logits, and the
     logistic function likewise: so the package's losses read them.
+
+    Args:
+        given: the batch, the parameters, and the loss.
+        known: "activation", "output" and "loss", as far as the user has named them.
+        weight_decay: λ of a ½ λ ‖W‖² that the loss may hold, of the weights or of all parameters.
 
     Raises:
         ValueError: none does; the message gives what the likeliest would report.
@@ -212,18 +221,22 @@ def infer_network(given: ExternalGradients, known: Mapping[str, str]) -> Network
             )
         return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
     kinds = list(candidate_networks(given, known))
-    scales = _scales(len(given.x), given.widths[-1])
-    for scale in scales:
+    of_weights = sum(float((np.asarray(w) ** 2).sum()) for w in given.weights)
+    of_biases = sum(float((np.asarray(b) ** 2).sum()) for b in given.biases if b is not None)
+    decays = [0.5 * weight_decay * of_weights, 0.5 * weight_decay * (of_weights + of_biases), 0.0]
+    for scale in _scales(len(given.x), given.widths[-1]):
         for kind, value in kinds:
-            if abs(scale * value - given.loss) <= 1e-6 * max(abs(given.loss), 1e-12):
-                return replace(kind, scale=scale)
+            for decay in dict.fromkeys(decays):
+                gap = abs(scale * value + decay - given.loss)
+                if gap <= 1e-6 * max(abs(given.loss), 1e-12):
+                    return replace(kind, scale=scale)
     if {"activation", "loss"} <= known.keys():
         return NetworkSpec(known["activation"], known.get("output", "identity"), known["loss"])
     shown = ", ".join(f"{value:.6g} ({kind})" for kind, value in kinds[:3])
     raise ValueError(
         f"verify: the loss reported, {given.loss:.6g}, is that of no network known here; expected "
         f"for example {shown}. If the forward pass is what you mean it to be, name --activation, "
-        f"--output_activation and --loss"
+        f"--output_activation and --loss, and --weight_decay where it holds one"
     )
 
 
@@ -231,21 +244,3 @@ def _scales(rows: int, outputs: int) -> list[float]:
     """1, and how else people scale a loss: without ½, averaged over outputs, summed over rows."""
     plain = [1.0, 2.0, 1 / outputs, 2 / outputs]
     return [*plain, *(rows * scale for scale in plain)]
-
-
-def draw(
-    rows: int, widths: Sequence[int], *, is_in_out: bool, seed: int, labels: bool
-) -> tuple[Array, Array, list[Array], list[Array]]:
-    """A random batch and random parameters, of order one: x, target, weights, biases."""
-    random = np.random.default_rng(seed)
-    x = random.normal(size=(rows, widths[0]))
-    if labels:
-        target: Array = random.integers(widths[-1], size=rows)
-    else:
-        target = np.eye(widths[-1])[random.integers(widths[-1], size=rows)]
-    weights, biases = [], []
-    for fan_in, fan_out in pairwise(widths):
-        weight = random.normal(size=(fan_out, fan_in)) / fan_in**0.5
-        weights.append(np.ascontiguousarray(weight.T) if is_in_out else weight)
-        biases.append(random.normal(size=fan_out) * 0.3)
-    return x, target, weights, biases
