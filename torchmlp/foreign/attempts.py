@@ -70,11 +70,10 @@ def is_of_shapes(error: Exception) -> bool:
 
 def said(error: Exception) -> str:
     """An error in a line, as a message quotes it."""
-    return (
-        f"{type(error).__name__}: {error}"
-        if not isinstance(error, UnboundError)
-        else f"nothing is known for its parameter {error}"
-    )
+    if not isinstance(error, UnboundError):
+        return f"{type(error).__name__}: {error}"
+    name = str(error)
+    return f"nothing is known for its parameter {name}" if name.isidentifier() else name
 
 
 def progress(error: Exception, files: Sequence[str]) -> int:

@@ -218,7 +218,7 @@ class _Following:
         error: Exception = max(
             self.failed.values(),
             key=lambda error: progress(error, self.files),
-            default=UnboundError("no way to call it is known"),
+            default=UnboundError("its parameters' names say nothing of a batch or of weights"),
         )
         where = place(error, self.files)
         return Attempt(

@@ -82,7 +82,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
 def _expanded(source: str) -> list[str]:
     """The files of a folder; anything else as it is."""
     folder = Path(source)
-    if not folder.is_dir():
+    if not source or not folder.is_dir():
         return [source]
     found = sorted(str(path) for path in folder.iterdir() if path.suffix in VERIFIABLE)
     if not found:

@@ -38,7 +38,7 @@ def candidates(
             continue
         others = {n: f for n, f in functions.items() if n != name}
         ways = list(_ways(name, functions, others, boxes))
-        if ways:
+        if ways or wanted is not None:  # what was asked for is told of, even if it cannot be called
             yield Candidate(name, tier or 0, ways, shown(function, name))
 
 
