@@ -29,6 +29,7 @@ from torchmlp.foreign.styles.way import Candidate, Way
 
 INPUTS, HIDDEN, CLASSES, ROWS = 5, 8, 3, 7
 MOST = 12  # ways of one candidate that are followed
+TRIED = 3000  # ways of one candidate that are tried: a second or two
 SECONDS = 2.0  # for one attempt to call something
 PROBE_SECONDS = 10.0  # for all calls of one way
 Shapes = list[tuple[int, list[int]]]  # (samples, widths) of each batch, the first one first
@@ -160,7 +161,8 @@ class _Following:
 
     def _try(self, sizes: str, numbers: Sequence[int]) -> None:
         for number in numbers:
-            if time.monotonic() > self.end or len(self.found) >= MOST:
+            too_long = time.monotonic() > self.end or self.tried > TRIED
+            if too_long or len(self.found) >= MOST:
                 return
             way = self.candidate.ways[number]
             shapes = _shapes_for(sizes, self.hidden, way)

@@ -308,13 +308,9 @@ def find_slots(found: Sequence[Leaf], inputs: int | None = None) -> Iterator[Slo
     seen: list[list[int]] = []
     for chosen in (likely, usual, list(found)):
         ids = [id(leaf) for leaf in chosen]
-        if not chosen or ids in seen:
-            continue
-        seen.append(ids)
-        ways = list(_slots_of(chosen, inputs))
-        yield from ways
-        if ways:
-            return
+        if chosen and ids not in seen:
+            seen.append(ids)
+            yield from _slots_of(chosen, inputs)
 
 
 def _is_no_parameter(leaf: Leaf) -> bool:
@@ -330,6 +326,13 @@ def _is_parameter(leaf: Leaf) -> bool:
 
 def _slots_of(found: Sequence[Leaf], inputs: int | None) -> Iterator[Slots]:
     kinds = [_kind(leaf) for leaf in found]
+    yield from _slots_by(found, kinds, inputs)
+    if "thin" in kinds:  # (n, 1) or (1, n) of no telling name: a bias as a rule
+        yield from _slots_by(found, ["weight" if k == "thin" else k for k in kinds], inputs)
+
+
+def _slots_by(found: Sequence[Leaf], kinds: Sequence[str], inputs: int | None) -> Iterator[Slots]:
+    kinds = ["bias" if kind == "thin" else kind for kind in kinds]
     weights = [leaf for leaf, kind in zip(found, kinds, strict=True) if kind == "weight"]
     biases = [leaf for leaf, kind in zip(found, kinds, strict=True) if kind == "bias"]
     if not weights or len(weights) > 12:  # noqa: PLR2004  no network that somebody wrote by hand
@@ -368,8 +371,8 @@ def _kind(leaf: Leaf) -> str:
         return "other"
     if role in ("bias", "biases") and 1 in shape:
         return "bias"
-    if role is None and 1 in shape and re.match(r"^_?b", leaf.name.lower()):
-        return "bias"
+    if role is None and 1 in shape:
+        return "bias" if re.match(r"^_?b", leaf.name.lower()) else "thin"
     return "weight"
 
 

@@ -12,7 +12,7 @@ from torchmlp.foreign.calling.layouts import Form, Sample
 from torchmlp.foreign.calling.sessions import Script, Session, quiet
 from torchmlp.foreign.calling.trees import Box, Finder
 from torchmlp.foreign.styles.functions import forms, functions_of, known_values
-from torchmlp.foreign.styles.structure import sizes
+from torchmlp.foreign.styles.makers import made
 from torchmlp.foreign.styles.way import Candidate, Way
 
 
@@ -146,47 +146,14 @@ def _trains(script: Script) -> bool:
     return bool(words.UPDATE.search(script.steps[-1].lower()))
 
 
-def _constructor_values(sample: Sample, form: Form) -> dict[str, Any]:
-    known = known_values(sample, form)
-    return {**known, **sizes(sample.widths), "activation": "sigmoid"}
-
-
-SIZES = (
-    "sizes",
-    "inputs",
-    "hidden",
-    "hiddens",
-    "outputs",
-    "activation",
-)  # set where a default is there too
-
-
 def make(kind: type, sample: Sample, form: Form) -> Any:
     """An instance: of sizes where the constructor's parameters are sizes, else of the batch.
 
     Raises:
         UnboundError: a parameter that nothing is known for.
+        FixedWidthsError: it takes another number of sizes.
     """
-    known = _constructor_values(sample, form)
-    found = signature(kind)
-    if found is None or not found.names:
-        with quiet():
-            return kind()
-    errors: list[Exception] = []
-    lists = {**known, "hidden": sample.widths[1:-1]}
-    for roles, values in ((_size_first, known), (_size_first, lists), (words.role, known)):
-        try:
-            with quiet():
-                return bind(kind, values, roles=roles, also=SIZES)()
-        except Exception as error:  # noqa: BLE001  whatever somebody's code raises
-            errors.append(error)
-    raise errors[0]
-
-
-def _size_first(name: str) -> str | None:
-    if name in ("x", "X", "y", "Y"):
-        return words.role(name)
-    return words.size_role(name)
+    return made(kind, sample.widths, known_values(sample, form))
 
 
 def _starter(

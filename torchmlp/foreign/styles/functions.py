@@ -37,7 +37,12 @@ def candidates(
         if tier is None and wanted is None:
             continue
         others = {n: f for n, f in functions.items() if n != name}
-        ways = list(_ways(name, functions, others, boxes))
+        classes = {
+            n: v
+            for n, v in namespace.items()
+            if inspect.isclass(v) and v.__module__ == namespace.get("__name__")
+        }
+        ways = list(_ways(name, functions, others, boxes, classes))
         if ways or wanted is not None:  # what was asked for is told of, even if it cannot be called
             yield Candidate(name, tier or 0, ways, shown(function, name))
 
@@ -67,7 +72,11 @@ def _tier(name: str, function: Callable[..., Any]) -> int | None:
 
 
 def _ways(
-    name: str, functions: Functions, others: Functions, boxes: Sequence[str]
+    name: str,
+    functions: Functions,
+    others: Functions,
+    boxes: Sequence[str],
+    classes: Mapping[str, type],
 ) -> Iterator[Way]:
     function = functions[name]
     forwards = tuple(
@@ -103,7 +112,7 @@ def _ways(
             )
         return
     needed = [*(functions[f] for f in forwards), *(functions[b] for b in backwards), function]
-    for structure in structures(functions, [function, *needed]):
+    for structure in structures(functions, [function, *needed], classes):
         for form in forms(boxes):
             for step in steps:
                 for cost in [*costs, ""] if costs else [""]:

@@ -7,28 +7,33 @@ from typing import Any
 import numpy as np
 
 from torchmlp.foreign.calling import words
-from torchmlp.foreign.calling.binding import bind, keys_of, returned_names, role_in, signature
+from torchmlp.foreign.calling.binding import keys_of, returned_names, role_in, signature
 from torchmlp.foreign.calling.layouts import LAYOUTS, Form, Layout
-from torchmlp.foreign.calling.sessions import quiet
 from torchmlp.foreign.calling.trees import Finder, Leaf, Path, Slots, leaves
 from torchmlp.foreign.styles.flat_vector import flat_structures
-from torchmlp.foreign.styles.structure import Build, Structure, sizes
+from torchmlp.foreign.styles.makers import made
+from torchmlp.foreign.styles.structure import Build, Structure
 
 
 def structures(
-    functions: Mapping[str, Callable[..., Any]], targets: Sequence[Callable[..., Any]]
+    functions: Mapping[str, Callable[..., Any]],
+    targets: Sequence[Callable[..., Any]],
+    classes: Mapping[str, type],
 ) -> Iterator[Structure]:
     """Every form in which some functions may take their parameters, the likeliest first.
 
     Args:
         functions: all functions of the file, by name: an initialiser may be among them.
         targets: the ones to be called.
+        classes: those of the file: an instance may be what the functions take.
     """
     for name, function in functions.items():
         if words.INITIAL.search(name.lower()) and name not in {t.__name__ for t in targets}:
             finder = Finder()
             for find in (finder, finder.other()):
                 yield Structure(_initialised(function, find), None, f"made by {name}")
+    for name, kind in classes.items():
+        yield Structure(_initialised(kind, Finder()), None, f"an instance of {name}")
     flat = flat_structures(targets)
     yield from flat
     if flat:
@@ -42,19 +47,17 @@ def structures(
 def _initialised(function: Callable[..., Any], find: Finder) -> Build:
     def build(widths: Sequence[int], form: Form) -> tuple[dict[str, Any], Slots]:
         del form
-        known = sizes(widths) | {"seed": 0, "activation": "sigmoid", "quiet": False}
-        with quiet():
-            made = bind(function, known, roles=words.size_role)()
+        result = made(function, widths, {"quiet": False})
         names = returned_names(function)
-        values: dict[str, Any] = {"params": made}
-        root: Any = made
-        if isinstance(made, tuple) and len(names) == len(made) and all(names):
-            root = dict(zip(names, made, strict=True))
+        values: dict[str, Any] = {"params": result}
+        root: Any = result
+        if isinstance(result, tuple) and len(names) == len(result) and all(names):
+            root = dict(zip(names, result, strict=True))
             values |= root
             for name, value in root.items():
                 values.setdefault(words.role(name) or name, value)
-        elif isinstance(made, tuple):
-            root = dict(zip(("weights", "biases"), made, strict=False))
+        elif isinstance(result, tuple):
+            root = dict(zip(("weights", "biases"), result, strict=False))
             values |= root
         return values, find(root, widths)
 
