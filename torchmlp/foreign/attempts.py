@@ -20,9 +20,11 @@ class TooSlowError(Exception):
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raises `TooSlowError` in what takes longer, in the main thread of a system that has alarms.
+    """Raises `TooSlowError` in what computes for longer, in the main thread.
 
-    Again and again, until it gets out: other people's code may catch everything.
+    Seconds are the process's own: on a loaded machine nothing is cut short. It is raised again and
+    again until it gets out: other people's code may catch everything. Systems without such a timer
+    have the time limit of the whole process alone.
     """
     if (
         not hasattr(signal, "setitimer")
@@ -35,13 +37,13 @@ def limited(seconds: float) -> Iterator[None]:
         del number, frame
         raise TooSlowError(f"it was stopped after {seconds:g} seconds")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @dataclass

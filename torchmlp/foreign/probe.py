@@ -80,12 +80,12 @@ def probe(
         seconds: after which no further candidate is begun.
         files: names of the user's files, for places in tracebacks.
     """
-    end = time.monotonic() + seconds
+    end = time.process_time() + seconds
     probes: list[Probe] = []
     attempts: list[Attempt] = []
     best: int | None = None
     for number, candidate in enumerate(_candidates(fresh(), wanted)):
-        if (best is not None and candidate.tier > best) or time.monotonic() > end:
+        if (best is not None and candidate.tier > best) or time.process_time() > end:
             continue
 
         def anew(number: int = number) -> Candidate:
@@ -161,7 +161,7 @@ class _Following:
 
     def _try(self, sizes: str, numbers: Sequence[int]) -> None:
         for number in numbers:
-            too_long = time.monotonic() > self.end or self.tried > TRIED
+            too_long = time.process_time() > self.end or self.tried > TRIED
             if too_long or len(self.found) >= MOST:
                 return
             way = self.candidate.ways[number]

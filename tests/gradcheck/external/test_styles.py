@@ -126,7 +126,11 @@ def test_functions_in_memory() -> None:
         hidden = delta @ w2.T * (1 - a)
         return loss, x.T @ hidden, hidden.sum(0), a.T @ delta, delta.sum(0)
 
+    np.random.seed(7)  # noqa: NPY002  the caller's own numbers
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(7)  # noqa: NPY002
     report = verify(gradients)
+    assert np.random.random() == expected  # noqa: NPY002
     assert [m.name for m in report.mistakes] == ["missing-activation-derivative"]
     assert "1 − a_1 in place of 1 − a_1²" in report.mistakes[0].explanation
     assert "missing-activation-derivative" in report._repr_html_()
@@ -216,6 +220,41 @@ def gradients(x, y, W1, b1, W2, b2):
     report = verify(path)
     assert report.verdict == "wrong"
     assert report.lines[0].right == {"W1": False, "b1": False, "W2": True, "b2": True}
+
+
+def test_a_step_that_keeps_its_gradients(tmp_path: Path) -> None:
+    """A class that keeps its gradients and steps with them too is right; a function that changes
+    its arguments beside is told so.
+    """
+    source = """
+import numpy as np
+class Net:
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.zeros((n_in, n_out)), np.zeros(n_out)
+    def train_step(self, x, y):
+        error = x @ self.W + self.b - y
+        self.dW, self.db = x.T @ error / len(x), error.mean(0)
+        self.W -= 0.1 * self.dW
+        self.b -= 0.1 * self.db
+        return 0.5 * (error ** 2).sum() / len(x)
+"""
+    path = tmp_path / "net.py"
+    path.write_text(source, encoding="utf-8")
+    assert verify(path, hidden=[]).ok
+    path.write_text(
+        """
+import numpy as np
+def gradients(x, y, W1, b1):
+    error = x @ W1 + b1 - y
+    dW1, db1 = x.T @ error / len(x), error.mean(0)
+    W1 -= 0.1 * dW1
+    return 0.5 * (error ** 2).sum() / len(x), dW1, db1
+""",
+        encoding="utf-8",
+    )
+    (mistake,) = verify(path).mistakes
+    assert mistake.name == "weight-already-updated"
+    assert "it changed W1 in place" in mistake.explanation
 
 
 def test_gradients_that_add_up(tmp_path: Path) -> None:

@@ -251,7 +251,8 @@ def run(session: Session, script: Script, plan: Plan | None = None) -> tuple[Ans
         value = _loss_afterwards(session, script)
         loss = value if by_cost else loss
     grad_weights, grad_biases = session.slots.canonical(values)
-    kept_changes = tuple(changed) if source != "updates" else ()
+    # An object may keep gradients and step too; a function changes what is its caller's.
+    kept_changes = changed if source == "returned" and session.holder is None else []
     answer = Answer(
         loss, session.output(), grad_weights, grad_biases, source, rate, kept_changes, by_cost
     )

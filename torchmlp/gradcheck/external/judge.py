@@ -137,7 +137,9 @@ def _judge_gradients(
     )
     if by_slopes and _slopes_are_right(by_slopes[0]):
         return _by_slopes(by_slopes[0])
-    for probe in probes[:GUESSED]:  # the likeliest that something is known of
+    # The likeliest; and of those of equal sizes, for code whose shapes do not fit each other.
+    plain, equal = ([p for p in probes if bool(p.where) == is_equal] for is_equal in (False, True))
+    for probe in (*plain[:GUESSED], *equal[:GUESSED]):
         if search.take(probe, lambda p: _by_gradients(p, known, weight_decay, text)):
             return search.best
     if by_slopes and (search.best is None or search.best.cost >= UNNAMED):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from torchmlp._runtime.random_state import random_state, set_random_state
 from torchmlp.foreign.attempts import Attempt
 from torchmlp.foreign.probe import probe as probe_names
 from torchmlp.foreign.process import SECONDS, Asking, Findings
@@ -139,7 +140,11 @@ def _asked(source: Any, hidden: Sequence[int] | None) -> Findings:
     space |= {name: source, "__name__": source.__module__}
     code = getattr(source, "__code__", None)
     file = str(space.get("__file__", "") if code is None else code.co_filename)
-    probes, attempts = probe_names(lambda: space, name, hidden=hidden, files=[file])
+    state = random_state()  # each call begins with the same numbers; the caller's go on after it
+    try:
+        probes, attempts = probe_names(lambda: space, name, hidden=hidden, files=[file])
+    finally:
+        set_random_state(state)
     return Findings(probes, attempts, [name])
 
 
