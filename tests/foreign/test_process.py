@@ -82,6 +82,16 @@ def test_children_end_with_it(tmp_path: Path) -> None:
         assert not Path(f"/proc/{child}").exists()
 
 
+def test_a_file_that_is_called_like_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random.py in the same folder, and in the current one, is not what numpy imports."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "random.py").write_text("raise SystemExit(5)\n", encoding="utf-8")
+    error, probes = asked(tmp_path, RIGHT)
+    assert (error, probes > 0) == ("", True)
+
+
 def test_without_torch() -> None:
     """What runs in that process imports numpy alone: numpy's users do not wait for torch."""
     program = "import torchmlp.foreign.__main__, sys; assert 'torch' not in sys.modules"

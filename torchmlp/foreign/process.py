@@ -56,9 +56,10 @@ class Asking:
         variables["PYTHONPATH"] = os.pathsep.join(
             [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         )
+        # -P: a file called random.py beside the user's is not the library's.
         words = [str(path), name or "", str(self._out), str(seconds), widths]
         self._process = subprocess.Popen(  # noqa: S603  that is what the file is handed over for
-            [sys.executable, "-m", "torchmlp.foreign", *words],
+            [sys.executable, "-P", "-m", "torchmlp.foreign", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -129,7 +129,7 @@ def _table(sources: Sequence[str], options: argparse.Namespace) -> list[VerifyRe
             report = _verified(source, options)
         except FileNotFoundError:
             report = VerifyReport(source, "not judged", error=f"no file at {source}")
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001  one file never stops the rest
             report = VerifyReport(source, "not judged", error=str(error).removeprefix("verify: "))
         reports.append(report)
         if not options.quiet:
