@@ -11,7 +11,7 @@ from typing import Any
 
 from torchmlp.foreign.calling.binding import UnboundError
 from torchmlp.foreign.calling.sessions import NoGradientsError
-from torchmlp.foreign.calling.trees import FixedWidthsError
+from torchmlp.foreign.calling.slots import FixedWidthsError
 
 
 class TooSlowError(Exception):

@@ -22,7 +22,7 @@ from torchmlp.foreign.calling.binding import UnboundError
 from torchmlp.foreign.calling.layouts import draw
 from torchmlp.foreign.calling.matching import Plan
 from torchmlp.foreign.calling.sessions import NoGradientsError
-from torchmlp.foreign.calling.trees import FixedWidthsError
+from torchmlp.foreign.calling.slots import FixedWidthsError
 from torchmlp.foreign.sheets import Sheet, add_losses, again, ask, digest, lines_of
 from torchmlp.foreign.styles import STYLES
 from torchmlp.foreign.styles.way import Candidate, Way

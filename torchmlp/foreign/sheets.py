@@ -9,7 +9,7 @@ import numpy as np
 from torchmlp.foreign.calling.layouts import Array, Sample, draw_parameters
 from torchmlp.foreign.calling.matching import Plan
 from torchmlp.foreign.calling.sessions import Answer, loss_alone, run
-from torchmlp.foreign.calling.trees import Slots
+from torchmlp.foreign.calling.slots import Slots
 from torchmlp.foreign.lines import formed_at
 from torchmlp.foreign.styles.flat_vector import FlatSlots
 from torchmlp.foreign.styles.way import Way

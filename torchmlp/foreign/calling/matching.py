@@ -8,7 +8,8 @@ import numpy as np
 
 from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.layouts import Array, as_array
-from torchmlp.foreign.calling.trees import Leaf, Path, Slots
+from torchmlp.foreign.calling.slots import Slots
+from torchmlp.foreign.calling.trees import Leaf, Path
 
 # How many of the paths in a plan belong to a parameter that had no gradient.
 Plan = list[Path | None]

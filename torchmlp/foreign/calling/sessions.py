@@ -18,7 +18,8 @@ from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import UnboundError, bind, returned_names, signature
 from torchmlp.foreign.calling.layouts import Array, Form, Sample, as_array
 from torchmlp.foreign.calling.matching import Plan, find_gradients, read, split_loss
-from torchmlp.foreign.calling.trees import Leaf, Slots, leaves
+from torchmlp.foreign.calling.slots import Slots
+from torchmlp.foreign.calling.trees import Leaf, leaves
 
 RATE = 2.0**-6  # of updates, where it can be chosen: a power of two, whose division rounds nothing
 DECAY = 0.125  # of a regularisation that can be chosen

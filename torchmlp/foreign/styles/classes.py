@@ -10,7 +10,8 @@ from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import bind, shown, signature
 from torchmlp.foreign.calling.layouts import Form, Sample
 from torchmlp.foreign.calling.sessions import Script, Session, quiet
-from torchmlp.foreign.calling.trees import Box, Finder
+from torchmlp.foreign.calling.slots import Finder
+from torchmlp.foreign.calling.trees import Box
 from torchmlp.foreign.styles.functions import forms, functions_of, known_values
 from torchmlp.foreign.styles.makers import made
 from torchmlp.foreign.styles.way import Candidate, Way

@@ -10,7 +10,8 @@ import numpy as np
 from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import signature
 from torchmlp.foreign.calling.layouts import Array, Form, Layout, as_array
-from torchmlp.foreign.calling.trees import Leaf, Slots, leaves
+from torchmlp.foreign.calling.slots import Slots
+from torchmlp.foreign.calling.trees import Leaf, leaves
 from torchmlp.foreign.styles.structure import Build, Structure, sizes
 
 

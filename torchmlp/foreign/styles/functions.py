@@ -8,7 +8,7 @@ from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import role_in, shown, signature
 from torchmlp.foreign.calling.layouts import LAYOUTS, Form, Sample
 from torchmlp.foreign.calling.sessions import DECAY, RATE, Script, Session
-from torchmlp.foreign.calling.trees import Finder, Slots
+from torchmlp.foreign.calling.slots import Finder, Slots
 from torchmlp.foreign.styles.structure import Structure, sizes
 from torchmlp.foreign.styles.structures import structures
 from torchmlp.foreign.styles.way import Candidate, Way

@@ -12,7 +12,8 @@ from torchmlp.foreign.calling.binding import bind, shown, signature
 from torchmlp.foreign.calling.layouts import Form, Sample, as_array
 from torchmlp.foreign.calling.matching import split_loss
 from torchmlp.foreign.calling.sessions import RATE, Script, Session, quiet
-from torchmlp.foreign.calling.trees import Finder, leaves
+from torchmlp.foreign.calling.slots import Finder
+from torchmlp.foreign.calling.trees import leaves
 from torchmlp.foreign.styles.classes import classes_of, methods_of
 from torchmlp.foreign.styles.functions import forms, functions_of, known_values
 from torchmlp.foreign.styles.way import Candidate, Way

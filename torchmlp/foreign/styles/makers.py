@@ -8,7 +8,7 @@ from typing import Any
 from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import UnboundError, bind, signature
 from torchmlp.foreign.calling.sessions import quiet
-from torchmlp.foreign.calling.trees import FixedWidthsError
+from torchmlp.foreign.calling.slots import FixedWidthsError
 from torchmlp.foreign.styles.structure import sizes
 
 SIZES = ("sizes", "inputs", "hidden", "hiddens", "outputs", "activation")  # set over a default too

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchmlp.foreign.calling.layouts import Form
-from torchmlp.foreign.calling.trees import Slots
+from torchmlp.foreign.calling.slots import Slots
 
 Build = Callable[[Sequence[int], Form], tuple[dict[str, Any], Slots]]
 

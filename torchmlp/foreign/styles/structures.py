@@ -9,7 +9,8 @@ import numpy as np
 from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import keys_of, returned_names, role_in, signature
 from torchmlp.foreign.calling.layouts import LAYOUTS, Form, Layout
-from torchmlp.foreign.calling.trees import Finder, Leaf, Path, Slots, leaves
+from torchmlp.foreign.calling.slots import Finder, Slots
+from torchmlp.foreign.calling.trees import Leaf, Path, leaves
 from torchmlp.foreign.styles.flat_vector import flat_structures
 from torchmlp.foreign.styles.makers import made
 from torchmlp.foreign.styles.structure import Build, Structure
