@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 
-from torchmlp.foreign.calling.layouts import Array
 from torchmlp.foreign.probe import Probe
 from torchmlp.foreign.sheets import Sheet
 from torchmlp.gradcheck.explain.mistakes import Mistake, mistake
-from torchmlp.gradcheck.external.gradients import ExternalGradients, NetworkSpec
+from torchmlp.gradcheck.external.comparison import (
+    cosine,
+    external,
+    given_gradients,
+    right_gradients,
+    which_are_right,
+)
+from torchmlp.gradcheck.external.gradients import NetworkSpec
 from torchmlp.gradcheck.external.recognition import Recognised, all_kinds, by_losses, by_output
-from torchmlp.kernels.losses import mean_of_losses
 
 UNNAMED = 10.0  # the price of a gradient that nothing explains, in mistakes
 RIGHT_SLOPE = 1e-5  # relative error of a gradient by differences of its own loss
@@ -104,10 +107,8 @@ def _judge_update(verdict: Verdict, probe: Probe) -> None:
     is_alike = sheet.sample.widths == first.widths and len(sheet.sample.x) >= len(first.x)
     if verdict.mistakes or kind is None or not is_alike or given.target_for(kind.loss) is None:
         return
-    pairs = list(
-        zip(_given_gradients(given), _right_gradients(given, Recognised(kind)), strict=True)
-    )
-    if not all(abs(_cosine(mine, its)) > 1 - 1e-5 for mine, its in pairs):
+    pairs = list(zip(given_gradients(given), right_gradients(given, Recognised(kind)), strict=True))
+    if not all(abs(cosine(mine, its)) > 1 - 1e-5 for mine, its in pairs):
         return
     found, _ = _without_factor(_explained(sheet, Recognised(kind)), given.names())
     if found and _cost(found) < UNNAMED:
@@ -199,36 +200,6 @@ def _meant(probes: Sequence[Probe]) -> list[Probe]:
     return kept or list(probes)
 
 
-def external(sheet: Sheet) -> ExternalGradients:
-    """A sheet as gradients from elsewhere."""
-    sample, answer = sheet.sample, sheet.answer
-    if answer.source == "updates":  # before − after has lost digits: no finer than float32 is meant
-        answer = replace(
-            answer,
-            grad_weights=[_coarse(g) for g in answer.grad_weights],
-            grad_biases=[_coarse(g) for g in answer.grad_biases],
-        )
-    has_bias = [
-        g is not None or np.any(b) for g, b in zip(answer.grad_biases, sample.biases, strict=True)
-    ]
-    target: Array = sample.labels
-    if sample.widths[-1] == 1:
-        target = sample.labels[:, None].astype(float)
-    return ExternalGradients(
-        sample.x,
-        target,
-        sample.weights,
-        [b if has else None for b, has in zip(sample.biases, has_bias, strict=True)],
-        answer.grad_weights,
-        answer.grad_biases,
-        answer.loss,
-    )
-
-
-def _coarse(gradient: Any) -> Any:
-    return None if gradient is None else np.asarray(gradient, dtype=np.float32)
-
-
 def _again(sheet: Sheet, found: Recognised | None) -> Recognised:
     """The same kind of network at another batch, whose size may be in its scale and its decay."""
     assert found is not None
@@ -260,7 +231,7 @@ def _verdict(
     factors: list[float] = []
     for sheet in sheets:
         if verdict.mistakes:  # they are named: the other batches only show where else they are seen
-            right = _right(sheet, recognise(sheet), is_free=is_free)
+            right = which_are_right(sheet, recognise(sheet), is_free=is_free)
         else:
             found = _explained(sheet, recognise(sheet))
             if is_free:
@@ -274,50 +245,6 @@ def _verdict(
         verdict.notes += _allowed(first, factors)
     _add_side_effects(verdict)
     return verdict
-
-
-def _right(sheet: Sheet, found: Recognised, *, is_free: bool) -> dict[str, bool]:
-    """Which gradients agree with the right ones to 1e-6, but for a factor where that is free."""
-    given = external(sheet)
-    right = _right_gradients(given, found)
-    own = _given_gradients(given)
-    factor = found.kind.scale
-    last = own[max(k for k, name in enumerate(given.names()) if name[0] == "W")]
-    if is_free and last is not None:
-        its = right[len(right) - 1 - (given.biases[-1] is not None)]
-        factor = (
-            abs(float(np.sum(last * its))) / (float(np.sum(its * its)) or 1.0)
-            if last.shape == its.shape
-            else factor
-        )
-    return {
-        name: mine is not None
-        and mine.shape == its.shape
-        and float(np.linalg.norm(mine - factor * its))
-        <= 1e-6 * abs(factor) * float(np.linalg.norm(its)) + 1e-12
-        for name, mine, its in zip(given.names(), own, right, strict=True)
-    }
-
-
-def _right_gradients(given: ExternalGradients, found: Recognised) -> list[Array]:
-    """∂E/∂parameter in the order of `names`, E in this package's scale."""
-    target = given.target_for(found.kind.loss)
-    assert target is not None
-    network = given.network(found.kind)
-    parameters = list(network.parameters())
-    loss = mean_of_losses(network(torch.as_tensor(np.array(given.x))), target, found.kind.loss)
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    decays = found.weight_decay / found.kind.scale, found.bias_decay / found.kind.scale
-    return [
-        ((torch.zeros_like(p) if g is None else g) + decays[p.ndim == 1] * p).detach().numpy()
-        for p, g in zip(parameters, gradients, strict=True)
-    ]
-
-
-def _given_gradients(given: ExternalGradients) -> list[Any]:
-    """The gradients under test in the order of `names`."""
-    layers = zip(given.grad_weights, given.grad_biases, given.biases, strict=True)
-    return [g for w, b, bias in layers for g in ((w, b) if bias is not None else (w,))]
 
 
 def _without_factor(
@@ -421,18 +348,10 @@ def _nearest(sheet: Sheet, kinds: Sequence[NetworkSpec]) -> list[NetworkSpec]:
     for number, kind in enumerate(kinds):
         if given.target_for(kind.loss) is None:
             continue
-        right = _right_gradients(given, Recognised(kind))
-        likeness = [abs(_cosine(a, b)) for a, b in zip(_given_gradients(given), right, strict=True)]
+        right = right_gradients(given, Recognised(kind))
+        likeness = [abs(cosine(a, b)) for a, b in zip(given_gradients(given), right, strict=True)]
         scored.append((-sum(c > SAME for c in likeness), -sum(likeness), number, kind))
     return [kind for *_, kind in sorted(scored, key=lambda s: s[:3])][:FOLLOWED]
-
-
-def _cosine(mine: Any, its: Array) -> float:
-    if mine is None or np.shape(mine) != its.shape:
-        return 0.0
-    product = float(np.sum(mine * its))
-    size = float(np.linalg.norm(mine) * np.linalg.norm(its))
-    return product / size if size and np.isfinite(product) else 0.0
 
 
 def _decays(sheet: Sheet, kind: NetworkSpec, weight_decay: float) -> list[float]:
