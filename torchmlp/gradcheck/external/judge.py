@@ -300,7 +300,7 @@ def _allowed(sheet: Sheet, factors: Sequence[float]) -> list[str]:
 
 
 def _cost(found: Sequence[Mistake]) -> float:
-    return sum(UNNAMED if m.name == "unknown" else 1.0 for m in found if not m.alternative)
+    return float(sum(UNNAMED if m.name == "unknown" else 1 for m in found if not m.alternative))
 
 
 def _by_gradients(
