@@ -127,8 +127,9 @@ def _judge_gradients(
     search = _Search()
     for probe in probes:
         found = by_losses(probe.sheets[0], probe.sheets[0].sample.labels, known)
-        judged = partial(_verdict, recognise=partial(_again, found=found))
-        if found is not None and search.take(probe, judged):
+        if found is None or (_is_summed(found, probe) and _is_for_one(probe, probes)):
+            continue
+        if search.take(probe, partial(_verdict, recognise=partial(_again, found=found))):
             return search.best
     if search.best is not None:
         return search.best
@@ -144,7 +145,9 @@ def _judge_gradients(
         if search.take(probe, lambda p: _by_gradients(p, known, weight_decay, text)):
             return search.best
     if by_slopes and (search.best is None or search.best.cost >= UNNAMED):
-        return _by_slopes(by_slopes[0])
+        # What is read from an update has a factor of its own, and may be another thing altogether.
+        is_update = by_slopes[0].sheets[0].answer.source == "updates"
+        return None if is_update else _by_slopes(by_slopes[0])
     if search.best is None and search.refused:
         raise search.refused[0]
     return search.best
@@ -189,15 +192,28 @@ def _meant(probes: Sequence[Probe]) -> list[Probe]:
 
     It is where no bias gradient of a batch is summed, and no loss of one is reported.
     """
-    kept = []
-    for probe in probes:
-        sheet = probe.sheets[0]
-        rows = len(sheet.sample.x)
-        biases = [g for g in sheet.answer.grad_biases if g is not None]
-        unsummed = bool(biases) and all(np.ndim(g) == 2 and np.shape(g)[0] == rows for g in biases)  # noqa: PLR2004
-        if rows == 1 or not unsummed or sheet.answer.loss is not None:
-            kept.append(probe)
+    kept = [p for p in probes if p.sheets[0].answer.loss is not None or not _is_unsummed(p)]
     return kept or list(probes)
+
+
+def _is_unsummed(probe: Probe) -> bool:
+    """Whether no bias gradient of a batch is summed over it."""
+    sheet = probe.sheets[0]
+    rows = len(sheet.sample.x)
+    biases = [g for g in sheet.answer.grad_biases if g is not None]
+    return rows > 1 and bool(biases) and all(np.shape(g)[:1] == (rows,) for g in biases)
+
+
+def _is_summed(found: Recognised, probe: Probe) -> bool:
+    """Whether the loss is a sum over the batch."""
+    sample = probe.sheets[0].sample
+    scale, outputs = found.kind.scale / len(sample.x), sample.widths[-1]
+    return any(abs(scale / s - 1) < 1e-5 for s in (1, 2, 0.5, 1 / outputs, 2 / outputs))  # noqa: PLR2004
+
+
+def _is_for_one(probe: Probe, probes: Sequence[Probe]) -> bool:
+    """Whether code that sums its loss over the batch, and no bias gradient, is for one sample."""
+    return _is_unsummed(probe) and any(len(p.sheets[0].sample.x) == 1 for p in probes)
 
 
 def _again(sheet: Sheet, found: Recognised | None) -> Recognised:
@@ -308,7 +324,8 @@ def _by_gradients(
 ) -> Verdict | None:
     """The verdict where no loss tells the network: the kind that takes the fewest mistakes."""
     first = probe.sheets[0]
-    kinds = _nearest(first, by_output(first, known) or all_kinds(text, known))
+    seen = by_output(first, known)
+    kinds = _nearest(first, seen or all_kinds(text, known))
     names = external(first).names()
     best: tuple[float, NetworkSpec, float] | None = None
     for kind in kinds:
@@ -319,7 +336,8 @@ def _by_gradients(
                 best = cost, kind, decay
         if best is not None and best[0] == 0:
             break
-    if best is None:
+    # Neither a loss nor an output: what no network explains may be no gradient at all.
+    if best is None or (best[0] >= UNNAMED and not seen):
         return None
     _, kind, decay = best
     verdict = _verdict(probe, lambda _: Recognised(kind, decay), is_free=True)

@@ -71,7 +71,10 @@ def by_losses(sheet: Sheet, target: Array, known: Mapping[str, str]) -> Recognis
         mine, its = losses - q @ (q.T @ losses), values - (values @ q) @ q.T
         factors = its @ mine / np.maximum((its**2).sum(1), 1e-300)
         left = np.linalg.norm(mine - factors[:, None] * its, axis=1) / np.linalg.norm(losses)
-        left[(factors <= 0) | (np.ptp(values, axis=1) == 0) | ~np.isfinite(left)] = np.inf
+        share = np.linalg.norm(factors[:, None] * its, axis=1) / np.linalg.norm(losses)
+        # A loss that is all decay is no network's.
+        no = (factors <= 0) | (np.ptp(values, axis=1) == 0) | (share < ROUNDS) | ~np.isfinite(left)
+        left[no] = np.inf
         if not len(left) or left.min() > ROUNDS:
             continue
         best = int(
