@@ -35,6 +35,8 @@ CHOSEN = {
     "moons_notebook.ipynb": None,
     "loadtxt_script.py": None,
 }
+# A bias that is the weight of a constant input, appended within: it cannot be told from an input.
+NOT_CALLED = ("held_out/float_class.py",)
 
 
 def in_a_folder(name: str, folder: Path) -> Path:
@@ -73,6 +75,10 @@ def test_mistakes_are_named(name: str, tmp_path: Path) -> None:
 def test_all_right_files(name: str, tmp_path: Path) -> None:
     """So are all other files of the collection; of several networks in one, the one named."""
     path = in_a_folder(name, tmp_path)
+    if name in NOT_CALLED:
+        with pytest.raises(NotCallableError, match="An adapter of a few lines takes it"):
+            verify(path)
+        return
     with suppress(NotCallableError):  # several networks in one
         assert verify(path).ok
         return
