@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torchmlp.foreign.probe import Probe
 from torchmlp.foreign.records import load
 
 SECONDS = 20.0
+SOURCE = re.compile(r"(.*\.(?:py|ipynb|npz))(?::(.*))?")  # FILE and NAME of FILE.py:NAME
 
 
 @dataclass
@@ -95,6 +97,28 @@ class Asking:
                 self._process.kill()
         self._process.wait()
         self._folder.cleanup()
+
+
+_BEGUN: dict[str, Asking] = {}
+
+
+def begin(source: str) -> None:
+    """Ask a file at once, with nothing else said, while the caller loads what judging takes."""
+    match = SOURCE.fullmatch(source)
+    if match and not source.endswith(".npz") and Path(match[1]).is_file():
+        _BEGUN[source] = Asking(Path(match[1]), match[2] or None, None)
+
+
+def begun(source: str, hidden: Sequence[int] | None, seconds: float) -> Asking | None:
+    """The asking of a file that `begin` has begun in the same way; None where it has not."""
+    plain = hidden is None and seconds == SECONDS
+    return _BEGUN.pop(source, None) if plain else None
+
+
+def end_begun() -> None:
+    """End what was begun and not asked for."""
+    while _BEGUN:
+        _BEGUN.popitem()[1].close()
 
 
 def _ended(code: int) -> str:

@@ -44,10 +44,18 @@ the file could be called
 
 
 def _run(words: list[str], _interruption: Interruption) -> int:
-    from torchmlp.cli.actions.verify import verify  # noqa: PLC0415  needs numpy, and torch later
+    from torchmlp.foreign.process import begin, end_begun  # noqa: PLC0415  needs numpy
 
-    imports_are_done()
-    return verify(words)
+    try:
+        # The file is called in its process while this one loads torch, which takes as long.
+        if len(words) == 1 or words[1:] == ["--quiet"]:
+            begin(words[0])
+        from torchmlp.cli.actions.verify import verify  # noqa: PLC0415  needs torch
+
+        imports_are_done()
+        return verify(words)
+    finally:
+        end_begun()
 
 
 COMMAND = Command("verify", "is your own backward pass right?", TEXT, _run)

@@ -1,7 +1,6 @@
 """`verify`: a hand-written network as it stands, in a file, an object, or arrays."""
 
 import inspect
-import re
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from torchmlp._runtime.random_state import random_state, set_random_state
 from torchmlp.foreign.attempts import Attempt
 from torchmlp.foreign.probe import probe as probe_names
-from torchmlp.foreign.process import SECONDS, Asking, Findings
+from torchmlp.foreign.process import SECONDS, SOURCE, Asking, Findings, begun
 from torchmlp.gradcheck.external.gradients import infer_network
 from torchmlp.gradcheck.external.judge import Line, judge
 from torchmlp.gradcheck.external.npz import read_npz
@@ -88,7 +87,7 @@ def _verify(
         return _verify_arrays(path, known, weight_decay)
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
-    asking = Asking(path, name, hidden, seconds)
+    asking = begun(str(source), hidden, seconds) or Asking(path, name, hidden, seconds)
     try:
         _warm_up()
         found = asking.findings()
@@ -100,7 +99,7 @@ def _verify(
 
 def split_source(source: str) -> tuple[Path, str | None]:
     """FILE and NAME of FILE.py:NAME."""
-    match = re.fullmatch(r"(.*\.(?:py|ipynb|npz))(?::(.*))?", source)
+    match = SOURCE.fullmatch(source)
     if match is None:
         raise NotCallableError(
             f"expected FILE.py, FILE.py:NAME, FILE.ipynb or FILE.npz, got {source!r}"
