@@ -93,9 +93,9 @@ def _same(array: Array, its: Array) -> bool:
 def _sums_to(array: Array, its: Array, rows: int) -> bool:
     """Whether an array, (B, n) or (n, B), sums over the batch to a bias gradient, 1/B apart."""
     size = float(np.linalg.norm(its))
-    if size == 0 or array.size != rows * its.size or (array.ndim != 2 and rows > 1):  # noqa: PLR2004
+    if size == 0 or array.size != rows * its.size or (array.ndim != 2 and rows > 1):  # noqa: PLR2004  axes of a matrix
         return False
-    shaped = array if array.ndim == 2 else array[None]  # noqa: PLR2004
+    shaped = array if array.ndim == 2 else array[None]  # noqa: PLR2004  axes of a matrix
     for axis in (0, 1):
         total = shaped.sum(axis)
         if total.size != its.size:

@@ -7,8 +7,8 @@ from typing import Any
 from torchmlp.foreign.calling import words
 from torchmlp.foreign.calling.binding import shown, signature
 from torchmlp.foreign.source.definitions import load_definitions
-from torchmlp.foreign.styles.classes import classes_of, methods_of
-from torchmlp.foreign.styles.functions import functions_of
+from torchmlp.foreign.styles.classes import methods_of
+from torchmlp.foreign.styles.defined import classes_of, functions_of
 
 _ARGUMENTS = {
     "x": "x",

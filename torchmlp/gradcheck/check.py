@@ -328,7 +328,7 @@ class _Loss:
 
     def __init__(self, loss_fn: Callable[[], Any]) -> None:
         self.loss_fn = loss_fn
-        initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # asked of those that have one
         self.devices = range(torch.cuda.device_count()) if initialized else ()
 
     def __call__(self) -> float:

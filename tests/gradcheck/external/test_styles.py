@@ -85,40 +85,14 @@ def test_all_right_files(name: str, tmp_path: Path) -> None:
     assert verify(f"{path}:{FILES[name]['entry']}").ok
 
 
-def test_the_line_is_named(tmp_path: Path) -> None:
+def test_the_line_is_named() -> None:
     """Two mistakes in one loop that updates in place: both are named, each with its own line."""
-    source = """
-import numpy as np
-
-class Net:
-    def __init__(self, sizes, lr=0.5):
-        self.lr = lr
-        self.weights = [np.random.randn(a, b) for a, b in zip(sizes, sizes[1:])]
-        self.biases = [np.zeros((1, b)) for b in sizes[1:]]
-
-    def forward(self, X):
-        self.A = [X]
-        for W, b in zip(self.weights, self.biases):
-            self.A.append(np.tanh(self.A[-1] @ W + b))
-        return self.A[-1]
-
-    def train_step(self, X, Y):
-        out = self.forward(X)
-        delta = (out - Y) * (1 - out ** 2)
-        for l in reversed(range(len(self.weights))):
-            self.weights[l] -= self.lr * self.A[l].T @ delta / len(X)
-            self.biases[l] -= self.lr * delta.mean(0, keepdims=True)
-            delta = delta @ self.weights[l].T * (1 - self.A[l])
-        return 0.5 * ((out - Y) ** 2).sum() / len(X)
-"""
-    path = tmp_path / "net.py"
-    path.write_text(source, encoding="utf-8")
-    report = verify(path)
+    report = verify(COLLECTION / "two_mistakes.py")
     assert [m.name for m in report.mistakes] == [
         "weight-already-updated", "missing-activation-derivative",
     ]  # fmt: skip
-    assert "line 20: self.weights[l] -=" in report.places[0]
-    assert "line 22: delta = delta @" in report.places[1]
+    assert "line 22: self.weights[l] -=" in report.places[0]
+    assert "line 24: delta = delta @" in report.places[1]
     assert any("read from one update" in note for note in report.notes)
 
 

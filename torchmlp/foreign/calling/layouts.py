@@ -62,15 +62,15 @@ class Layout:
         if matrix is not None and matrix.ndim == 2 and self.in_out:  # noqa: PLR2004  a matrix
             matrix = matrix.T
         if self.is_merged:
-            if matrix is None or matrix.ndim != 2:  # noqa: PLR2004
+            if matrix is None or matrix.ndim != 2:  # noqa: PLR2004  axes of a matrix
                 return matrix, None
             if self.bias == "first":
                 return matrix[:, 1:], matrix[:, 0]
             return matrix[:, :-1], matrix[:, -1]
         row = None if bias is None else np.asarray(bias, dtype=float)
-        if row is not None and self.bias == "column" and row.ndim == 2 and row.shape[1] > 1:  # noqa: PLR2004
+        if row is not None and self.bias == "column" and row.ndim == 2 and row.shape[1] > 1:  # noqa: PLR2004  axes of a matrix
             row = row.T  # not summed over the samples, which are columns
-        if row is not None and row.ndim == 2 and 1 in row.shape:  # noqa: PLR2004
+        if row is not None and row.ndim == 2 and 1 in row.shape:  # noqa: PLR2004  axes of a matrix
             row = row.ravel()
         return matrix, row
 
@@ -148,9 +148,9 @@ class Form:
         array = as_array(value)
         if array is None or array.size != rows * outputs:
             return None
-        if array.ndim == 2 and self.columns and array.shape == (outputs, rows):  # noqa: PLR2004
+        if array.ndim == 2 and self.columns and array.shape == (outputs, rows):  # noqa: PLR2004  axes of a matrix
             array = array.T
-        if array.ndim == 2 and array.shape != (rows, outputs) and 1 not in array.shape:  # noqa: PLR2004
+        if array.ndim == 2 and array.shape != (rows, outputs) and 1 not in array.shape:  # noqa: PLR2004  axes of a matrix
             return None
         return array.reshape(rows, outputs)
 

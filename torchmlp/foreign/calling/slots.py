@@ -117,7 +117,7 @@ def _slots_by(found: Sequence[Leaf], kinds: Sequence[str], inputs: int | None) -
     if not weights or len(weights) > 12:  # noqa: PLR2004  no network that somebody wrote by hand
         return
     orders = [_ordered(weights)]
-    if 1 < len(weights) <= 4:  # noqa: PLR2004
+    if 1 < len(weights) <= 4:  # noqa: PLR2004  their orders can all be tried
         orders += [list(order) for order in permutations(weights)]
     for order in orders:
         shapes = [leaf.get().shape for leaf in order]
@@ -199,8 +199,8 @@ def _with_biases(
             )
         chosen.append(bias)
     forms = [b.get().shape for b in chosen if b is not None]
-    if any(len(s) == 2 for s in forms):  # noqa: PLR2004
-        form = "column" if all(s[1] == 1 for s in forms if len(s) == 2) else "row"  # noqa: PLR2004
+    if any(len(s) == 2 for s in forms):  # noqa: PLR2004  axes of a matrix
+        form = "column" if all(s[1] == 1 for s in forms if len(s) == 2) else "row"  # noqa: PLR2004  axes of a matrix
     return Slots(weights, chosen, Layout(in_out, form))
 
 

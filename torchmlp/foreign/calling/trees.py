@@ -192,7 +192,7 @@ def _gathered(found: list[Leaf]) -> list[Leaf]:
     def key(leaf: Leaf) -> tuple[Any, ...]:
         size = leaf.get().shape
         places = [k for k, step in enumerate(leaf.path) if isinstance(step, int)]
-        is_row = len(size) < 2 and places and isinstance(leaf.path[-1], str)  # noqa: PLR2004
+        is_row = len(size) < 2 and places and isinstance(leaf.path[-1], str)  # noqa: PLR2004  axes of a matrix
         if not is_row:
             return (leaf.path, "alone")
         return (*leaf.path[: places[-1]], "*", *leaf.path[places[-1] + 1 :])
@@ -214,7 +214,7 @@ def _gathered(found: list[Leaf]) -> list[Leaf]:
 def _is_neuron(leaf: Leaf) -> bool:
     """A row of weights that is a neuron's own, the only one of its layer."""
     indices = sum(isinstance(step, int) for step in leaf.path)
-    return indices >= 2 and words.role(leaf.name) in ("weights", "weight")  # noqa: PLR2004
+    return indices >= 2 and words.role(leaf.name) in ("weights", "weight")  # noqa: PLR2004  axes of a matrix
 
 
 def _stacked(name: tuple[Any, ...], group: list[Leaf]) -> Leaf:

@@ -12,18 +12,10 @@ from torchmlp.foreign.calling.layouts import Form, Sample
 from torchmlp.foreign.calling.sessions import Script, Session, quiet
 from torchmlp.foreign.calling.slots import Finder
 from torchmlp.foreign.calling.trees import Box
-from torchmlp.foreign.styles.functions import forms, functions_of, known_values
+from torchmlp.foreign.styles.defined import classes_of, functions_of
+from torchmlp.foreign.styles.functions import forms, known_values
 from torchmlp.foreign.styles.makers import made
 from torchmlp.foreign.styles.way import Candidate, Way
-
-
-def classes_of(namespace: Mapping[str, Any]) -> dict[str, type]:
-    """The classes that a module defines, in their order."""
-    return {
-        name: value
-        for name, value in namespace.items()
-        if inspect.isclass(value) and value.__module__ == namespace.get("__name__")
-    }
 
 
 def candidates(

@@ -47,7 +47,7 @@ class FlatSlots(Slots):
         pieces: dict[int, Array] = {}
         for shape, place in self.shapes:
             size = int(np.prod(shape))
-            pieces[place] = flat[start : start + size].reshape(shape, order=self.order)  # type: ignore[call-overload]
+            pieces[place] = flat[start : start + size].reshape(shape, order=self.order)  # type: ignore[call-overload]  # "C" or "F"
             start += size
         depth = 1 + max(place // 2 for place in pieces)
         pairs = [self.layout.unpack(pieces[2 * k], pieces.get(2 * k + 1)) for k in range(depth)]

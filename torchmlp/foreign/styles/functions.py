@@ -1,6 +1,5 @@
 """Functions that are handed the parameters: one for all, or forward, cost, backward and update."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,20 +8,12 @@ from torchmlp.foreign.calling.binding import role_in, shown, signature
 from torchmlp.foreign.calling.layouts import LAYOUTS, Form, Sample
 from torchmlp.foreign.calling.sessions import DECAY, RATE, Script, Session
 from torchmlp.foreign.calling.slots import Finder, Slots
+from torchmlp.foreign.styles.defined import classes_of, functions_of
 from torchmlp.foreign.styles.structure import Structure, sizes
 from torchmlp.foreign.styles.structures import structures
 from torchmlp.foreign.styles.way import Candidate, Way
 
 Functions = Mapping[str, Callable[..., Any]]
-
-
-def functions_of(namespace: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
-    """The functions that a module defines, in their order."""
-    return {
-        name: value
-        for name, value in namespace.items()
-        if inspect.isfunction(value) and value.__module__ == namespace.get("__name__")
-    }
 
 
 def candidates(
@@ -37,12 +28,7 @@ def candidates(
         if tier is None and wanted is None:
             continue
         others = {n: f for n, f in functions.items() if n != name}
-        classes = {
-            n: v
-            for n, v in namespace.items()
-            if inspect.isclass(v) and v.__module__ == namespace.get("__name__")
-        }
-        ways = list(_ways(name, functions, others, boxes, classes))
+        ways = list(_ways(name, functions, others, boxes, classes_of(namespace)))
         if ways or wanted is not None:  # what was asked for is told of, even if it cannot be called
             yield Candidate(name, tier or 0, ways, shown(function, name))
 

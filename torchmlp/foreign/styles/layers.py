@@ -14,8 +14,9 @@ from torchmlp.foreign.calling.matching import split_loss
 from torchmlp.foreign.calling.sessions import RATE, Script, Session, quiet
 from torchmlp.foreign.calling.slots import Finder
 from torchmlp.foreign.calling.trees import leaves
-from torchmlp.foreign.styles.classes import classes_of, methods_of
-from torchmlp.foreign.styles.functions import forms, functions_of, known_values
+from torchmlp.foreign.styles.classes import methods_of
+from torchmlp.foreign.styles.defined import classes_of, functions_of
+from torchmlp.foreign.styles.functions import forms, known_values
 from torchmlp.foreign.styles.way import Candidate, Way
 
 _OUT = ("output", "out", "a", "activation", "result", "y", "outputs", "A")
@@ -232,7 +233,7 @@ def _class_losses(name: str, kind: type) -> Iterator[_Loss]:
 def _bound(function: Callable[..., Any], known: dict[str, Any], both: tuple[Any, Any]) -> Any:
     found = signature(function)
     names = found.required if found else ()
-    if len(names) == 2 and {words.role(n) for n in names} != {"y", "output"}:  # noqa: PLR2004
+    if len(names) == 2 and {words.role(n) for n in names} != {"y", "output"}:  # noqa: PLR2004  both of them
         first = words.role(names[0])
         return function(*(both[::-1] if first == "y" else both))
     return bind(function, known)()
@@ -332,7 +333,7 @@ def _starter(
                 if activation is not None and (is_last or k < len(pairs) - 1):
                     layers.append(activation())
         chain = Chain(layers, loss, {k: v for k, v in known.items() if k not in ("x", "y")})
-        takes_rate = any("lr" in {words.role(n) for n in signature(f).names}  # type: ignore[union-attr]
+        takes_rate = any("lr" in {words.role(n) for n in signature(f).names}  # type: ignore[union-attr]  # asked of those that have one
                          for f in methods_of(kind).values() if signature(f))  # fmt: skip
         slots = find(chain.layers, sample.widths)
         slots.set(sample.weights, sample.biases)

@@ -7,7 +7,8 @@ from torchmlp.foreign.calling.binding import shown
 from torchmlp.foreign.calling.layouts import Form, Sample
 from torchmlp.foreign.calling.sessions import Script, Session, quiet
 from torchmlp.foreign.calling.slots import Finder
-from torchmlp.foreign.styles.classes import classes_of, make
+from torchmlp.foreign.styles.classes import make
+from torchmlp.foreign.styles.defined import classes_of
 from torchmlp.foreign.styles.functions import known_values
 from torchmlp.foreign.styles.way import Candidate, Way
 

@@ -96,8 +96,8 @@ def _numbered(targets: Sequence[Callable[..., Any]]) -> Iterator[Structure]:
     for target in targets:
         found = signature(target)
         names += [n for n in (found.names if found else ()) if words.numbered(n) and n not in names]
-    weights = _in_order([n for n in names if words.numbered(n)[0] == "weight"])  # type: ignore[index]
-    biases = _in_order([n for n in names if words.numbered(n)[0] == "bias"])  # type: ignore[index]
+    weights = _in_order([n for n in names if words.numbered(n)[0] == "weight"])  # type: ignore[index]  # each has one
+    biases = _in_order([n for n in names if words.numbered(n)[0] == "bias"])  # type: ignore[index]  # each has one
     if not weights or (biases and len(biases) != len(weights)):
         return
     for layout in _layouts(has_biases=bool(biases)):
@@ -107,7 +107,7 @@ def _numbered(targets: Sequence[Callable[..., Any]]) -> Iterator[Structure]:
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
-    places = [words.numbered(name)[1] for name in names]  # type: ignore[index]
+    places = [words.numbered(name)[1] for name in names]  # type: ignore[index]  # each has one
     if all(place.isdigit() for place in places):
         return [name for _, name in sorted(zip(map(int, places), names, strict=True))]
     return list(names)
@@ -208,7 +208,7 @@ def _keyed(targets: Sequence[Callable[..., Any]]) -> Iterator[Structure]:
             yield Structure(_by_names(weights, biases, layout, argument), len(weights), text)
         return
     names = [k for k in whole if words.role(k) in ("weights", "biases", "weight", "bias")]
-    lists = (names[0], names[1]) if len(names) == 2 else ("weights", "biases")  # noqa: PLR2004
+    lists = (names[0], names[1]) if len(names) == 2 else ("weights", "biases")  # noqa: PLR2004  both of them
     for layout in _layouts():
         for shape in ("two lists", "pairs", "dicts", "all in one list"):
             yield Structure(_boxed(layout, shape, lists), None, f"{argument} as {shape}: {layout}")

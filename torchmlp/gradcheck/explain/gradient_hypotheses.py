@@ -254,7 +254,7 @@ def _fits(
 
 
 def _is_right(fits: list[Fit]) -> bool:
-    return any(fit.factor is None or abs(fit.factor - 1) < 1e-6 for fit in fits)  # noqa: PLR2004
+    return any(fit.factor is None or abs(fit.factor - 1) < 1e-6 for fit in fits)  # noqa: PLR2004  a fit's noise
 
 
 def _scaled(

@@ -198,7 +198,7 @@ _FORGOTTEN: dict[str, list[tuple[str, Formula, str, str]]] = {
     "relu6": [
         ("1 for z > 0", lambda z, a: (z > 0).to(z.dtype), "1 for 0 < z < 6",
          "the upper bound is missing"),
-        ("1 for z < 6", lambda z, a: (z < 6).to(z.dtype), "1 for 0 < z < 6",  # noqa: PLR2004
+        ("1 for z < 6", lambda z, a: (z < 6).to(z.dtype), "1 for 0 < z < 6",  # noqa: PLR2004  the kink, from the definition
          "the lower bound is missing"),
     ],
     "hardswish": [
@@ -246,4 +246,4 @@ def _mish_without(z: Tensor, factor: Tensor) -> Tensor:
 
 def _inner(z: Tensor, value: Tensor) -> Tensor:
     """The value between −3 and 3, and hardswish's slope elsewhere."""
-    return torch.where(z.abs() < 3, value, slope("hardswish", z))  # noqa: PLR2004
+    return torch.where(z.abs() < 3, value, slope("hardswish", z))  # noqa: PLR2004  the kink, from the definition

@@ -208,7 +208,7 @@ def _is_summed(found: Recognised, probe: Probe) -> bool:
     """Whether the loss is a sum over the batch."""
     sample = probe.sheets[0].sample
     scale, outputs = found.kind.scale / len(sample.x), sample.widths[-1]
-    return any(abs(scale / s - 1) < 1e-5 for s in (1, 2, 0.5, 1 / outputs, 2 / outputs))  # noqa: PLR2004
+    return any(abs(scale / s - 1) < 1e-5 for s in (1, 2, 0.5, 1 / outputs, 2 / outputs))  # noqa: PLR2004  a fit's noise
 
 
 def _is_for_one(probe: Probe, probes: Sequence[Probe]) -> bool:
