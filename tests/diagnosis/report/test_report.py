@@ -109,3 +109,12 @@ def test_a_finding_is_a_line() -> None:
     finding = Finding("saturation", 2, "z", 0, {}, "All is flat.", "Draw anew.")
     assert str(finding) == "saturation, layer 2: All is flat."
     assert str(replace(finding, layer=None)) == "saturation: All is flat."
+
+
+def test_a_finding_holds_where_the_mistake_stands() -> None:
+    """File and line in the JSON, null where nobody knows them."""
+    finding = Finding("saturation", 2, "z", 0, {}, "All is flat.", "Draw anew.")
+    placed = replace(finding, file="train.py", line=7)
+    report = replace(report_of(SOME[0]), findings=[finding, placed])
+    found = json.loads(report.to_json())["findings"]
+    assert [(item["file"], item["line"]) for item in found] == [(None, None), ("train.py", 7)]

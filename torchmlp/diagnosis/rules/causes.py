@@ -35,6 +35,8 @@ class Finding:
         certain: whether it is a mistake however the run ends; else it is named because the run
             fails.
         is_final: stands without a confirming trial (none exists).
+        file: of the user's code where the mistake stands; None where it is not known.
+        line: in that file, from 1; None where it is not known.
     """
 
     cause: str
@@ -47,6 +49,8 @@ class Finding:
     symptoms: tuple[str, ...] = ()
     certain: bool = field(default=False, compare=False)
     is_final: bool = field(default=False, compare=False)
+    file: str | None = None
+    line: int | None = None
 
     def __str__(self) -> str:
         """One line: cause, place, explanation."""
