@@ -173,6 +173,72 @@ def by_hand(function: type[torch.autograd.Function]) -> Net:
     return lambda: Bent(lambda x: function.apply(x))  # type: ignore[no-untyped-call]  # noqa: PLW0108
 
 
+def frozen(names: str, *, end: bool = True) -> nn.Module:
+    """Those parameters require no gradient; without `end`, the last layer alone is trained."""
+    model = net(2, 8, 3) if end else net(2, 32, 32, 3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(names not in name)
+            if names == name:
+                parameter.mul_(0.003)
+    return model
+
+
+class Listed(nn.Module):
+    """Layers in what `keep` makes of a list of them."""
+
+    def __init__(self, keep: Callable[[list[nn.Module]], Any]) -> None:
+        super().__init__()
+        self.hidden = keep([nn.Linear(2, 8), nn.Linear(8, 8)])
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = self.hidden.values() if isinstance(self.hidden, dict) else self.hidden
+        for layer in layers:
+            x = torch.relu(layer(x))
+        output: Tensor = self.out(x)
+        return output
+
+
+def named(layers: list[nn.Module]) -> dict[str, nn.Module]:
+    """The layers in a plain dict."""
+    return dict(zip("ab", layers, strict=True))
+
+
+class Anew(nn.Module):
+    """A layer is made in every forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.out(torch.relu(nn.Linear(2, 8)(x)))
+        return output
+
+
+def normalized() -> nn.Module:
+    """Batch normalisation after the first layer."""
+    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def dropping() -> nn.Module:
+    """Dropout after the first layer."""
+    return nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 3))
+
+
+def several_labels() -> Batch:
+    """Rows of labels, of which none, one or several are true."""
+    x, _ = blobs()
+    truth = torch.stack([x[:, 0] > 0, x[:, 1] > 0, x.sum(1) > 0], 1)
+    return x, truth.float()
+
+
+def log_likelihood(z: Tensor, y: Tensor) -> Tensor:
+    """What is to be made large."""
+    return torch.log_softmax(z, 1)[torch.arange(len(y)), y].mean()
+
+
 def half(make: Net) -> Net:
     """The same network in 16 bits."""
     return lambda: make().half()
@@ -320,6 +386,9 @@ BENT = replace(
 )
 
 
+listed_well = replace(GOOD, net=partial(Listed, nn.ModuleList))
+
+
 def cases() -> list[Case]:
     """The table."""
     wide = partial(net, 2, 64, 64, 3, phi=nn.Sigmoid)
@@ -342,6 +411,7 @@ def cases() -> list[Case]:
             "target-out-of-range",
             replace(GOOD, data=lambda: with_targets(blobs(), lambda y: y + 1)),
             GOOD,
+            layer=2,
         ),
         Case(
             "target-out-of-range",
@@ -407,13 +477,68 @@ def cases() -> list[Case]:
             layer=2,
         ),
         Case(
-            "wrong-gradient",
+            "no-gradient",
             replace(
                 GOOD, net=lambda: nn.Sequential(net(2, 8, 8), Bent(Tensor.detach), net(8, 8, 3))
             ),
             replace(GOOD, net=lambda: nn.Sequential(net(2, 8, 8), Bent(Tensor.tanh), net(8, 8, 3))),
             layer=2,
-            variant="detached",
+        ),
+        Case(
+            "no-gradient",
+            replace(GOOD, loss=lambda z, y: F.cross_entropy(z.detach(), y)),
+            GOOD,
+            variant="no graph",
+        ),
+        Case("frozen-parameters", replace(GOOD, net=partial(frozen, "weight")), GOOD),
+        Case(
+            "frozen-parameters", replace(GOOD, net=partial(frozen, "")), GOOD, variant="all of them"
+        ),
+        Case(
+            "frozen-parameters",
+            replace(GOOD, net=partial(frozen, "2.weight", end=False), remedies=True),
+            GOOD,
+            layer=2,
+            variant="one layer",
+        ),
+        Case("parameters-not-optimized", replace(GOOD, net=partial(Listed, list)), listed_well),
+        Case(
+            "parameters-not-optimized",
+            replace(GOOD, net=partial(Listed, named)),
+            listed_well,
+            variant="in a dict",
+        ),
+        Case("parameters-not-optimized", replace(GOOD, net=Anew), listed_well, variant="anew"),
+        Case(
+            "parameters-not-optimized",
+            replace(GOOD, optim=lambda _: SGD(net(2, 8, 3).parameters(), 0.3)),
+            GOOD,
+            layer=1,
+            variant="another model's",
+        ),
+        Case(
+            "wrong-mode",
+            replace(GOOD, net=lambda: normalized().eval()),
+            replace(GOOD, net=normalized),
+        ),
+        Case(
+            "wrong-mode",
+            replace(GOOD, net=lambda: dropping().eval()),
+            replace(GOOD, net=dropping),
+            variant="dropout",
+        ),
+        Case("loss-ascended", replace(GOOD, loss=lambda z, y: -F.cross_entropy(z, y)), GOOD),
+        Case(
+            "loss-ascended",
+            replace(GOOD, loss=log_likelihood, remedies=True),
+            replace(GOOD, loss=lambda z, y: -log_likelihood(z, y)),
+            variant="written out",
+        ),
+        Case(
+            "loss-ascended",
+            replace(GOOD, optim=lambda parameters: SGD(parameters, 0.3, maximize=True)),
+            GOOD,
+            variant="climbing",
         ),
         Case(
             "softmax-over-one-unit",
@@ -428,11 +553,24 @@ def cases() -> list[Case]:
             layer=2,
         ),
         Case(
-            "output-loss-mismatch",
+            "shape-broadcast",
             replace(FIT, data=lambda: with_targets(curve(), lambda y: y[:, 0])),
             FIT,
             layer=2,
-            variant="broadcast",
+        ),
+        Case(
+            "output-loss-mismatch",
+            replace(GOOD, data=several_labels),
+            replace(GOOD, data=several_labels, loss=nn.BCEWithLogitsLoss()),
+            layer=2,
+            variant="several labels",
+        ),
+        Case(
+            "output-loss-mismatch",
+            replace(GOOD, data=lambda: with_targets(several_labels(), Tensor.long)),
+            GOOD,
+            layer=2,
+            variant="several labels as integers",
         ),
         Case(
             "output-loss-mismatch",

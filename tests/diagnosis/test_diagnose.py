@@ -31,6 +31,7 @@ from tests.diagnosis.runs import (
     curve,
     in_batches,
     net,
+    normalized,
     one_hot,
     sgd,
     shuffled_labels,
@@ -39,6 +40,7 @@ from tests.diagnosis.runs import (
 from torchmlp import MLP
 from torchmlp.diagnosis import Report, diagnose
 from torchmlp.diagnosis.rules.causes import CAUSES
+from torchmlp.diagnosis.rules.parameters import UNTRAINABLE
 from torchmlp.diagnosis.run.run import Batch, CannotDiagnoseError
 
 CASES = cases()
@@ -459,12 +461,6 @@ BAD: dict[str, Bad] = {
         "nothing to train",
         SGD([nn.Parameter(torch.zeros(1))], 0.1),
     ),
-    "another model's optimizer": Bad(
-        GOOD,
-        r"over other parameters \(\(5, 7\)",
-        "model.parameters",
-        SGD(net(7, 5).parameters(), 1),
-    ),
     "a loss without a value": lost(lambda _z, _y: None, "loss returned NoneType", "scalar tensor"),
     "a loss that is a float": lost(
         lambda z, y: F.cross_entropy(z, y).item(), "loss returned float", "scalar tensor"
@@ -502,14 +498,15 @@ BAD: dict[str, Bad] = {
     ),
     "nothing": given(lambda: None, "got NoneType", r"\(inputs, targets\)"),
     "a number": given(lambda: 3, "got int", r"\(inputs, targets\)"),
-    "arrays": given(lambda: (X.numpy(), Y.numpy()), "got ndarray", "of tensors"),
-    "batches of three": given(
-        lambda: [(X, Y, Y)], "got tuple of Tensor, Tensor, Tensor", "input, target"
+    "batches of one": given(lambda: [(X,)], "got tuple of Tensor", "input, target"),
+    "batches of words": given(lambda: [(X, "a", Y)], "got tuple of Tensor, str", "input, target"),
+    "a dataset of single tensors": given(
+        lambda: TensorDataset(X), "got list of Tensor", "input, target"
     ),
-    "a dataset of threes": given(
-        lambda: TensorDataset(X, Y, Y), "got list of Tensor, Tensor, Tensor", "input, target"
+    "batches without a target": given(
+        lambda: [{"x": X, "z": Y}], "got dict of x, z", "labels, label, target"
     ),
-    "batches by name": given(lambda: [{"x": X, "y": Y}], "got dict", "input, target"),
+    "batches of a target": given(lambda: [{"y": Y}], "got dict of y", "with inputs and a target"),
     "unequal lengths": given(lambda: (X, Y[:-1]), "240 inputs and 239 targets", "as many targets"),
     "a batch of unequal lengths": given(
         lambda: [(X, Y[:-1])], r"\(240, 2\) and \(239,\)", "as many targets"
@@ -567,6 +564,50 @@ def test_the_run_is_the_run_that_the_user_would_have_had() -> None:
         losses.append(loss.item())
         optimizer.step()
     assert report.record.losses == losses
+
+
+@pytest.mark.parametrize(
+    "name",
+    [str(case) for case in CASES if case.cause in UNTRAINABLE and not case.sick.remedies],
+)
+def test_what_cannot_be_trained_is_known_before_the_first_step(name: str) -> None:
+    """Nothing is trained or tried, and the remedy is told with its code where there is one."""
+    (case,) = (case for case in CASES if str(case) == name)
+    report = case.sick.report(remedies=True)
+    assert report.record.losses == []
+    assert report.record.trials == []
+    assert report.findings[0].certain
+    assert len(report.findings) == 1
+
+
+@pytest.mark.parametrize("name", ["a head", "teacher", "statistics"])
+def test_what_is_left_out_on_purpose_is_no_finding(name: str) -> None:
+    """A trained head on a frozen body, a teacher in a list, statistics that stay."""
+    torch.manual_seed(0)
+    model = normalized()
+    if name == "a head":
+        model[0].requires_grad_(False)  # type: ignore[index]
+    elif name == "statistics":
+        model[1].eval()  # type: ignore[index]
+    else:
+        model = Taught()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    report = diagnose(model, GOOD.loss, SGD(trained, 0.3), blobs(), steps=60, remedies=False)
+    assert report.findings == []
+
+
+class Taught(nn.Module):
+    """Looks at a teacher that is nobody's part, and learns nothing from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.teacher = net(2, 8, 3), [net(2, 8, 3)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            taught = self.teacher[0](x)
+        output: Tensor = self.net(x) + 0 * taught
+        return output
 
 
 def test_remedies_are_tried_only_when_asked_for() -> None:

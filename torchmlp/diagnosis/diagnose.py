@@ -15,6 +15,7 @@ from torchmlp.diagnosis.remedies.trial import steps_of_trial
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED
 from torchmlp.diagnosis.rules.evaluate import evaluate_rules
+from torchmlp.diagnosis.rules.parameters import is_untrainable
 from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.run import CannotDiagnoseError, TrainingRun
 from torchmlp.diagnosis.run.snapshot import Snapshot, examined, restored_afterwards
@@ -43,8 +44,14 @@ def diagnose(
             they are computed, whether modules or written out.
         loss: (output, target) -> scalar, or the name of one of this package's.
         optimizer: any of torch's, over the model's parameters.
-        data: (inputs, targets), a Dataset, a DataLoader, or a list of batches, pairs of tensors on
-            any device. Fewer batches than steps are gone through again.
+        data: (inputs, targets), a Dataset, a DataLoader, or a list of batches, of tensors on any
+            device or of numpy arrays, whose floating point numbers get the model's dtype. Fewer
+            batches than steps are gone through again. A batch is a pair; or (x1, x2, y), the last
+            being the target; or (x, y, weight), where the model takes one input or the loss three
+            arguments; or a dict, named tuple or dataclass whose `labels`, `label`, `target`,
+            `targets`, `y`, `output` or `class` is the target, whose `weight` or `sample_weight` are
+            the samples' weights, and of whose other elements the model gets those its forward asks
+            for by name, or the first ones.
         steps: how long the run means to train. Networks of more than 10^6 or so multiplications
             are tried with changes for fewer.
         batch_size: of inputs and targets, or of a Dataset; None takes 32.
@@ -55,8 +62,8 @@ def diagnose(
         `.remedies`; `.to_json()`; as text a screen.
 
     Raises:
-        ValueError: a model without parameters, a loss that is no scalar, an optimizer over other
-            parameters, data that are empty or run out, or what the model or loss itself raises.
+        ValueError: a model without parameters, a loss that is no scalar, data that are empty or run
+            out, or what the model or loss itself raises.
 
     Each rule's threshold stands with its source in `torchmlp.diagnosis.record.thresholds`; how
     often the first cause named is right, in `benchmarks/results/diagnosis.csv`.
@@ -77,7 +84,9 @@ def diagnose(
     if steps < 1:
         raise CannotDiagnoseError(f"steps: expected at least 1, got {steps}")
     with restored_afterwards(model, optimizer):  # reading the data may draw random numbers
-        run = TrainingRun(model, loss, optimizer, read_batches(data, batch_size, steps))
+        run = TrainingRun(
+            model, loss, optimizer, read_batches(data, batch_size, steps, model, loss)
+        )
         return diagnose_run(run, steps, remedies=remedies)
 
 
@@ -85,7 +94,7 @@ def diagnose_run(run: TrainingRun, steps: int, *, remedies: bool = True) -> Repo
     """The report of a run that stands ready; it is afterwards as it was."""
     with examined(run) as start:
         record = measure_run(run, start, steps)
-        if remedies:
+        if remedies and not is_untrainable(evaluate_rules(record)):
             search(run, start, record)
     return Report.of(record)
 
@@ -109,7 +118,7 @@ def start_record(run: TrainingRun, start: Snapshot, steps: int, *, is_live: bool
 def measure_run(run: TrainingRun, start: Snapshot, steps: int) -> Record:
     """The record of a run: at its start, and for so many steps."""
     record = start_record(run, start, steps)
-    if record.design.error is not None:
+    if record.design.error is not None or is_untrainable(evaluate_rules(record)):
         return record
     short = steps_of_trial(run, steps)
 

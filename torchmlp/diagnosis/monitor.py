@@ -227,7 +227,7 @@ class _Sampler(pl.Callback):
         if self.clock.is_due():
             self.start = time.perf_counter()
             self.trace = Trace(pl_module)
-            self.trace.__enter__()  # type: ignore[no-untyped-call]
+            self.trace.__enter__()
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -254,7 +254,7 @@ class _Sampler(pl.Callback):
     def close(self) -> None:
         """Record no further functions."""
         if self.trace is not None:
-            self.trace.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.trace.__exit__(None, None, None)
             self.trace = None
 
 

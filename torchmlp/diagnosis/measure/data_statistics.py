@@ -109,7 +109,8 @@ def _kind(values: Tensor, target: Tensor, units: int, loss: str) -> tuple[str, i
     indices = not target.is_floating_point()
     is_row = values.ndim > 1 and values.shape[-1] > 1
     binary = whole and len(distinct) <= SEVERAL and set(distinct.tolist()) <= {0.0, 1.0}
-    if indices and loss in CLASS_LOSSES:
+    of_outputs = is_row and values.shape[-1] == units and binary  # (B, K) of 0 and 1 for K outputs
+    if indices and loss in CLASS_LOSSES and not of_outputs:
         return "classes", max(units, int(distinct.max()) + 1)
     if is_row:
         one_hot = binary and bool((values.sum(-1) == 1).all())

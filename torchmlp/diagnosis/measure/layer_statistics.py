@@ -28,11 +28,13 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
     parameters = dict(model.named_parameters())
     weight = parameters[traced.call.weight]
     owner, _, _ = traced.call.weight.rpartition(".")
-    bias = _bias(traced, parameters)
+    bias_name = f"{owner}.bias" if owner else "bias"
+    bias = parameters.get(bias_name)
     matrix = unit_rows(traced, weight)
+    is_module = f"{owner}.weight" == traced.call.weight
     found = Layer(
         index=index,
-        name=owner if f"{owner}.weight" == traced.call.weight else traced.call.weight,
+        name=owner if is_module else traced.call.weight,
         kind=traced.call.name,
         fan_in=matrix.shape[1],
         fan_out=matrix.shape[0],
@@ -43,6 +45,11 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
         gain=rms(matrix) * math.sqrt(matrix.shape[1]),
         unit_spread=spread(matrix),
         is_trained=weight.requires_grad,
+        weight=traced.call.weight,
+        bias="" if bias is None else bias_name,
+        is_module=is_module,
+        is_turned=traced.call.name != "linear" and weight.ndim == 2,  # noqa: PLR2004
+        activation_module=activation_module(traced),
     )
     if bias is not None:
         values = bias.detach().double()
@@ -85,10 +92,15 @@ def spread(matrix: Tensor) -> float:
     return rms(matrix - matrix.mean(0)) / size
 
 
-def _bias(traced: TracedLayer, parameters: dict[str, nn.Parameter]) -> Tensor | None:
-    owner = traced.call.weight.rpartition(".")[0]
-    name = f"{owner}.bias" if owner else "bias"
-    return parameters.get(name)
+def activation_module(traced: TracedLayer) -> str:
+    """The module that a layer's values are bent by, and that does nothing else; "" if none does."""
+    if traced.activation:
+        bending = [traced.activation]
+    else:
+        bending = [c for c in traced.after if c.output.shape == traced.call.output.shape]
+    modules = {call.module for call in bending if call.is_leaf}
+    only = len(modules) == 1 and all(call.is_leaf for call in bending)
+    return modules.pop() if only and traced.is_nonlinear else ""
 
 
 def slope_of(traced: TracedLayer) -> Tensor | None:

@@ -1,5 +1,6 @@
 """The run before its first step: output, layers, data, gradients."""
 
+from torchmlp.diagnosis.measure.ascent import ascends, seems_to_ascend, sign_of
 from torchmlp.diagnosis.measure.data_statistics import (
     gathered,
     measure_inputs,
@@ -10,11 +11,19 @@ from torchmlp.diagnosis.measure.gradients import measure_gradients
 from torchmlp.diagnosis.measure.layer_statistics import measure_layer
 from torchmlp.diagnosis.measure.output_layer import read_head
 from torchmlp.diagnosis.measure.scoring import classes_last, scoring_of
+from torchmlp.diagnosis.measure.trainability import evaluating, measure_trainability
 from torchmlp.diagnosis.measure.training_loop import EVALUATED, outputs
 from torchmlp.diagnosis.record.record import Design, Record
-from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, CannotDiagnoseError, TrainingRun
+from torchmlp.diagnosis.run.run import (
+    USER_ERRORS,
+    Batch,
+    CannotDiagnoseError,
+    TrainingRun,
+    TrainingStepRun,
+)
 from torchmlp.diagnosis.run.snapshot import Snapshot
-from torchmlp.diagnosis.trace.layers import find_layers
+from torchmlp.diagnosis.trace.layers import TracedLayer, find_layers
+from torchmlp.diagnosis.trace.op_names import RESHAPING
 from torchmlp.diagnosis.trace.trace import Trace
 
 
@@ -42,13 +51,20 @@ def measure_start(
     )
     record = Record(design)
     samples = gathered(run.batches)
-    model.train()
     _start(run, record, batch, samples, is_live=is_live)
     start.restore()
-    model.train()
     if design.error is None:
         record.score_start = score_of(run, record)
     return record
+
+
+def _ending(layers: list[TracedLayer]) -> list[str]:
+    """The modules that change the last layer's values, "" for what no module of its own does."""
+    if not layers:
+        return []
+    after = layers[-1].last_linear.index
+    changing = [c for c in layers[-1].after if c.index > after and c.name not in RESHAPING]
+    return [call.module if call.is_leaf else "" for call in changing]
 
 
 def score_of(run: TrainingRun, record: Record) -> float | None:
@@ -58,7 +74,7 @@ def score_of(run: TrainingRun, record: Record) -> float | None:
     scoring = scoring_of(record.targets, record.design)
     samples = gathered(run.batches, EVALUATED)
     try:
-        output = outputs(run.model, run, samples)
+        output = outputs(run.call, run, samples)
     except NotImplementedError:
         return None  # a LightningModule that is nothing but its training step
     return scoring(output, samples[1])
@@ -90,6 +106,12 @@ def _start(
     read_head(design, trace.calls, found, trace.failed)
     design.output_shape, design.target_shape = list(output.shape), list(batch[1].shape)
     design.output_units = classes_last(output, batch[1]).shape[-1] if output.ndim > 1 else 1
+    design.is_classes_second = classes_last(output, batch[1]) is not output
+    design.data_form = run.data_form
+    design.is_dataset = run.is_dataset
+    design.input_names, design.target_name = run.data_names
+    design.target_is_float = batch[1].is_floating_point()
+    design.ending = _ending(found)
     wide = output.detach().double()
     design.output_min, design.output_max = float(wide.min()), float(wide.max())
     design.is_affine = len(found) > 1 and not any(traced.is_nonlinear for traced in found[:-1])
@@ -105,9 +127,13 @@ def _start(
     if design.error is not None:
         return
     assert loss is not None
+    record.trainability = measure_trainability(model, run.optimizer, trace, found, loss)
+    design.evaluating = evaluating(model, trace)
     if not loss.requires_grad:
-        raise CannotDiagnoseError(
-            "the loss does not depend on a parameter that requires a gradient: nothing trains; "
-            "expected no torch.no_grad() or .detach() on the way, and parameters not frozen"
-        )
+        return
+    sign = sign_of(run.optimizer)
+    design.maximizes = sign < 0
+    design.ascends = ascends(trace, loss, sign)
+    if not isinstance(run, TrainingStepRun):
+        design.seems_to_ascend = seems_to_ascend(loss, output, batch[1], record.targets, sign)
     measure_gradients(run, record, batch, trace, loss, output, is_live=is_live)

@@ -13,6 +13,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torchmlp.diagnosis.record.version_1 import to_version_2
 
 VERSION = 2
+# Fields that records of version 2 may be without.
+ADDED = {
+    *("trainability", "ascends", "seems_to_ascend", "maximizes", "evaluating", "ending"),
+    *("is_classes_second", "target_is_float", "data_form", "input_names", "target_name"),
+    "is_dataset",
+    *("weight", "bias", "is_module", "is_turned", "activation_module"),
+}
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -98,6 +105,12 @@ class Design:
         output_min, output_max: of the output at the start.
         is_affine: whether the network, up to `output`, has several layers and no nonlinearity.
         loss_gradient_error: relative error of ∂loss/∂output against central differences.
+        ascends: whether a loss of torch's counts with the wrong sign: following the gradient, or
+            climbing it, makes it worse.
+        seems_to_ascend: whether the loss pushes right answers down, as far as the output tells.
+        maximizes: whether the optimizer climbs.
+        evaluating: modules that are in evaluation mode, with the whole model, and compute
+            otherwise in training.
         custom_backward: what gives the graph another derivative than torch's: Functions by name,
             "detach", "hook".
         error: what the model or the loss raised at the first batch, in its words; None if nothing.
@@ -109,6 +122,14 @@ class Design:
             could not be measured.
         batch_size: samples in the first batch.
         steps: how long the run was to train.
+        ending: what the network does to its last layer's values: the modules' names, "" for a
+            function in forward.
+        is_classes_second: whether the output is (B, K, *).
+        target_is_float: whether the targets are floating point numbers.
+        data_form: how the data were given: "tensors" (inputs, targets) as a whole; else batches as
+            "pairs", "tuples", "dicts", "namedtuples" or "dataclasses".
+        input_names, target_name: what inputs and targets are called in such a batch.
+        is_dataset: whether the data are a Dataset, of samples.
     """
 
     output: str = "identity"
@@ -129,6 +150,10 @@ class Design:
     output_max: float = 0.0
     is_affine: bool = False
     loss_gradient_error: float | None = None
+    ascends: bool = False
+    seems_to_ascend: bool = False
+    maximizes: bool = False
+    evaluating: list[str] = field(default_factory=list)
     custom_backward: list[str] = field(default_factory=list)
     error: str | None = None
     dtype: str = "float32"
@@ -138,6 +163,47 @@ class Design:
     max_stable_lr: float | None = None
     batch_size: int = 0
     steps: int = 0
+    ending: list[str] = field(default_factory=list)
+    is_classes_second: bool = False
+    target_is_float: bool = False
+    data_form: str = "pairs"
+    input_names: list[str] = field(default_factory=list)
+    target_name: str = ""
+    is_dataset: bool = False
+
+
+@dataclass
+class Trainability:
+    """Which of the numbers that a network is made of are trained, before the first step.
+
+    Attributes:
+        layers: weights of layers that could be trained.
+        frozen: parameters that require no gradient, by name.
+        not_held: those that get a gradient and are not the optimizer's.
+        replaced: whether the optimizer holds, in their place, parameters of the same shapes that
+            are not the model's.
+        unregistered: parameters that the network computes with, that get a gradient, and that are
+            neither the model's nor the optimizer's: where they are kept ("layers[0].weight"), or
+            their shape.
+        container: the attribute of the model that keeps all of these; "" if there is none.
+        container_kind: "list" or "dict".
+        unreached: layers, by number, that no gradient reaches.
+        trained: how many parameters are trained.
+        matrices_trained: how many of them have two axes or more.
+        has_graph: whether the loss depends on any parameter that requires a gradient.
+    """
+
+    layers: int = 0
+    frozen: list[str] = field(default_factory=list)
+    not_held: list[str] = field(default_factory=list)
+    replaced: bool = False
+    unregistered: list[str] = field(default_factory=list)
+    container: str = ""
+    container_kind: str = ""
+    unreached: list[int] = field(default_factory=list)
+    trained: int = 0
+    matrices_trained: int = 0
+    has_graph: bool = True
 
 
 @dataclass
@@ -161,6 +227,10 @@ class Layer:
         is_trained: whether its weight requires a gradient.
         z_counts, z_edges: histogram of the pre-activation.
         linear_range: where |φ'| is at least a tenth of its maximum, of the z seen; None if nowhere.
+        weight, bias: the parameters' names; "" without a bias of that name.
+        is_module: whether `name` is a module's.
+        is_turned: whether the weight's units are its columns.
+        activation_module: the module that bends its values, by name; "" for a function in forward.
     """
 
     index: int
@@ -182,6 +252,11 @@ class Layer:
     z_counts: list[int] = field(default_factory=list)
     z_edges: list[float] = field(default_factory=list)
     linear_range: list[float] | None = None
+    weight: str = ""
+    bias: str = ""
+    is_module: bool = False
+    is_turned: bool = False
+    activation_module: str = ""
 
 
 @dataclass
@@ -292,6 +367,7 @@ class Record:
         nonfinite: where the run broke, or None.
         trials: the untouched run and the changed ones beside it.
         network: the sizes in words.
+        trainability: which parameters are trained, at the start.
         version: of this form.
     """
 
@@ -307,6 +383,7 @@ class Record:
     nonfinite: NonFinite | None = None
     trials: list[Trial] = field(default_factory=list)
     network: str = ""
+    trainability: Trainability | None = None
     version: int = VERSION
 
     def to_json(self) -> str:
@@ -350,7 +427,8 @@ def _read(kind: Any, value: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)})  # type: ignore[operator]
+        known = [f for f in fields(kind) if f.name in value or f.name not in ADDED]
+        return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in known})  # type: ignore[operator]
     if origin is list:
         return [_read(arguments[0], item) for item in value]
     if type(None) in arguments:

@@ -126,6 +126,7 @@ def _may_be_plain(run: TrainingRun, record: Record) -> bool:
     design = record.design
     return (
         not isinstance(run, TrainingStepRun)
+        and run.packing is None
         and design.error is None
         and design.dtype in ("float32", "float64")
         and not design.custom_backward

@@ -7,6 +7,7 @@ from torchmlp.diagnosis.record.record import Record
 from torchmlp.diagnosis.rules.causes import Finding
 
 HIGH_MOMENTUM = 0.95
+ADAM_LR = 0.001  # torch's own
 RATES_DOWN = (0.1, 0.01, 0.001)
 RATES_UP = (10.0, 100.0, 1000.0, 1e5)
 LONGER = 5
@@ -36,6 +37,10 @@ class Change:
         autograd: whether hand-written derivatives are left to autograd, and cuts in it mended.
         guarded: whether logarithms, roots and divisors are kept from 0, exponentials from overflow.
         shuffled: whether the samples are dealt out to the batches anew.
+        training_mode: whether the whole model is in training mode.
+        negated: whether the loss gets the other sign.
+        same_shape: whether targets get the output's shape before the loss.
+        all_trained: whether every parameter requires a gradient and is the optimizer's.
     """
 
     name: str
@@ -56,24 +61,17 @@ class Change:
     autograd: bool = False
     guarded: bool = False
     shuffled: bool = False
+    training_mode: bool = False
+    negated: bool = False
+    same_shape: bool = False
+    all_trained: bool = False
 
 
 # What the package's own classifier has no setting for.
-_BEYOND = ("inputs", "targets", "only_finite", "balanced", "shuffled", "decay")
-_LINES = {
-    "init": "for layer in layers: nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')",
-    "activation": "activation = nn.ReLU()  # after every layer but the last",
-    "stable_head": "loss = nn.CrossEntropyLoss()  # on the last layer's own values",
-    "decay": "scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)",
-    "inputs": "x = (x - x.mean(0)) / x.std(0)",
-    "only_finite": "keep = torch.isfinite(x).all(1); x, target = x[keep], target[keep]",
-    "float32": "model.float()  # or torch.amp.GradScaler",
-    "balanced": "loss = nn.CrossEntropyLoss(weight=1 / counts)",
-    "autograd": "# no autograd.Function, no .detach(): let autograd differentiate the forward pass",
-    "guarded": "z.clamp(max=80).exp(), x.clamp(min=1e-6).log(), y / (norm + 1e-6)",
-    "adam": "optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
-    "shuffled": "loader = DataLoader(dataset, batch_size, shuffle=True)",
-}
+_BEYOND = (
+    *("inputs", "targets", "only_finite", "balanced", "shuffled", "decay"),
+    *("training_mode", "negated", "same_shape", "all_trained"),
+)
 
 
 def changes(finding: Finding, record: Record) -> list[Change]:
@@ -90,6 +88,14 @@ def changes(finding: Finding, record: Record) -> list[Change]:
         "labels-constant": [Change("the samples shuffled", cause, shuffled=True)],
         "class-imbalance": [Change("classes weighted equally", cause, balanced=True)],
         "softmax-over-one-unit": [Change(head, cause, stable_head=True)],
+        "shape-broadcast": [Change("targets in the output's shape", cause, same_shape=True)],
+        "frozen-parameters": [Change("all parameters trained", cause, all_trained=True)],
+        "parameters-not-optimized": [Change("all parameters trained", cause, all_trained=True)],
+        "wrong-mode": [Change("training mode", cause, training_mode=True)],
+        "loss-ascended": [Change("the loss with the other sign", cause, negated=True)],
+        "no-gradient": [
+            Change("the same forward pass, its derivative by autograd", cause, autograd=True)
+        ],
         "output-loss-mismatch": [Change(head, cause, stable_head=True)],
         "missing-output-activation": [Change(head, cause, stable_head=True)],
         "unstable-softmax": [Change(head, cause, stable_head=True)],
@@ -196,6 +202,10 @@ def _described(change: Change, parts: list[Change]) -> str:
         "autograd": "autograd's derivative",
         "guarded": "arguments kept in range",
         "stable_head": "a stable loss on the raw outputs",
+        "same_shape": "targets in the output's shape",
+        "negated": "the loss with the other sign",
+        "training_mode": "training mode",
+        "all_trained": "all parameters trained",
         "init": "weights drawn anew",
         "float32": "float32",
         "adam": "Adam",
@@ -214,22 +224,6 @@ def _described(change: Change, parts: list[Change]) -> str:
     if change.longer > 1:
         words.append(f"{change.longer} times as many steps")
     return ", ".join(words)
-
-
-def code_of(change: Change, record: Record) -> str:
-    """The change in lines of Python."""
-    lines = [line for name, line in _LINES.items() if getattr(change, name)]
-    if change.targets == "standardized":
-        lines.append("target = (target - target.mean(0)) / target.std(0)")
-    if change.targets == "from 0":
-        lines.append("target = target - target.min()")
-    if change.lr_factor != 1 and not change.adam:
-        lines.append(f"lr = {record.design.lr * change.lr_factor:.3g}")
-    if change.momentum is not None:
-        lines.append(f"momentum = {change.momentum:g}")
-    if change.longer > 1:
-        lines.append(f"steps = {change.longer * record.design.steps}")
-    return "\n".join(lines)
 
 
 def patch_of(change: Change, record: Record) -> dict[str, Any] | None:
@@ -264,7 +258,7 @@ def _model_patch(change: Change) -> dict[str, Any]:
 
 def _optimizer_patch(change: Change, record: Record) -> dict[str, Any]:
     if change.adam:
-        rate = 0.001 * change.lr_factor
+        rate = ADAM_LR * change.lr_factor
         return {"class_path": "torch.optim.Adam", "init_args": {"lr": rate}}
     settings: dict[str, Any] = {}
     if change.lr_factor != 1:

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from torchmlp.diagnosis.measure.scoring import Scoring, class_labels, classes_last
 from torchmlp.diagnosis.measure.training_loop import all_finite, outputs, update
 from torchmlp.diagnosis.remedies.catalogue import Change
-from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun
+from torchmlp.diagnosis.run.run import USER_ERRORS, Batch, TrainingRun, TrainingStepRun
 from torchmlp.diagnosis.trace.custom_backward import (
     detached,
 )
@@ -23,6 +23,8 @@ from torchmlp.diagnosis.trace.trace import Trace
 from torchmlp.kernels.activations import ACTIVATIONS, activate
 from torchmlp.kernels.init import auto_init, initialise_
 
+FEW_FEATURES = 100  # more are pixels, of which some hardly move
+NOTHING = 1e-6  # of what is common: the spread of a feature that is constant
 # Exceptions that mean: this change does not apply.
 NOT_APPLICABLE = (*USER_ERRORS, AttributeError, KeyError)
 
@@ -44,13 +46,8 @@ class ModifiedRun:
         self.is_possible = True
         self.batches = _dealt(run.batches) if change.shuffled else run.batches
         self.lost = _lost_columns(samples[0]) if change.only_finite else None
-        x, target = self._finite(samples)
-        self.of_inputs = _moments(x) if change.inputs else None
-        self.of_targets = _moments(target) if change.targets == "standardized" else None
-        self.least = target.min() if change.targets == "from 0" else None
-        self.weight = _class_weights(target) if change.balanced else None
-        if change.float32:
-            self.model.float()
+        self._measure(samples)
+        self._set_model()
         self.layers = found = self._traced_layers()
         if change.autograd:
             self.edits |= dict.fromkeys(self.cuts, lambda _func, x, *_args, **_kwargs: x)
@@ -63,11 +60,33 @@ class ModifiedRun:
             self._bend(found)
         # The last layer's own values.
         self.has_own_loss = change.stable_head or change.balanced
+        is_step = isinstance(run, TrainingStepRun)
+        if is_step and (change.negated or change.same_shape):
+            self.is_possible = False
         if self.has_own_loss and not found:
             self.is_possible = False
         elif self.has_own_loss:
             self.edits[found[-1].last_linear.index] = self._keep_logits
         self._set_optimizer()
+
+    def _set_model(self) -> None:
+        if self.change.training_mode:
+            self.model.train()
+        if self.change.all_trained:
+            self._train_all()
+        if self.change.float32:
+            self.model.float()
+
+    def _measure(self, samples: Batch) -> None:
+        change, run = self.change, self.run
+        x, target = self._finite(samples)
+        self.of_inputs = _moments(x) if change.inputs else None
+        if self.of_inputs and run.packing:
+            fixed = ~run.packing.columns.to(x.device)  # indices, masks, weights
+            self.of_inputs[0][fixed], self.of_inputs[1][fixed] = 0.0, 1.0
+        self.of_targets = _moments(target) if change.targets == "standardized" else None
+        self.least = target.min() if change.targets == "from 0" else None
+        self.weight = _class_weights(target) if change.balanced else None
 
     def _set_optimizer(self) -> None:
         change = self.change
@@ -86,13 +105,19 @@ class ModifiedRun:
                     self.is_possible = False
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
+    def _train_all(self) -> None:
+        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        parameters = [*self.model.requires_grad_(requires_grad=True).parameters()]
+        if lost := [p for p in parameters if id(p) not in held]:
+            self.optimizer.add_param_group({"params": lost})
+
     def _traced_layers(self) -> list[TracedLayer]:
         trace = Trace(self.model)
         generator = torch.get_rng_state()
         buffers = [(b, b.clone()) for b in self.model.buffers()]
         batch = self.batch(0)
         with torch.no_grad(), trace:
-            self.model(batch[0])
+            self.run.call(batch[0])
         for buffer, value in buffers:
             buffer.copy_(value)
         torch.set_rng_state(generator)
@@ -210,9 +235,12 @@ class ModifiedRun:
 
     def loss(self, batch: Batch) -> Tensor:
         """Of a batch: the run's own, or the stable one."""
-        if not self.has_own_loss:
+        is_other = self.change.negated or self.change.same_shape
+        if not self.has_own_loss and not is_other:
             with Trace(self.model, self.edits, keep=False) if self.edits else nullcontext():
                 return self.run.forward(batch)[1]
+        if not self.has_own_loss:
+            return self.loss_of(self.forward(batch[0]), batch[1])
         self.forward(batch[0])
         assert self.logits is not None
         return self.loss_of(self.logits, batch[1])
@@ -221,12 +249,15 @@ class ModifiedRun:
         """Of an output: the run's own, or the stable one, which reads the last layer's."""
         if self.has_own_loss:
             return stable_loss(output, target, self.weight)
-        return self.run.loss_of(output, target)
+        if self.change.same_shape:
+            target = target.reshape(output.shape)
+        value = self.run.loss_of(output, target)
+        return -value if self.change.negated else value
 
     def forward(self, x: Tensor) -> Tensor:
         """The output, with the edits made."""
         with Trace(self.model, self.edits, keep=False) if self.edits else nullcontext():
-            output: Tensor = self.model(x)
+            output: Tensor = self.run.call(x)
             return output
 
     def score(self, samples: Batch, scoring: Scoring) -> float:
@@ -333,8 +364,9 @@ def _lost_columns(x: Tensor) -> Tensor:
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
     flat = values.double()
     std = flat.std(0, correction=0)
-    # A feature that hardly moves would become noise of order 1.
-    std = std.clamp_min(0.01 * float(std.square().mean().sqrt()) + 1e-12)
+    # A pixel that hardly moves would become noise of order 1.
+    least = 0.01 if std.numel() >= FEW_FEATURES else NOTHING
+    std = std.clamp_min(least * float(std.square().mean().sqrt()) + 1e-12)
     return flat.mean(0).to(values.dtype), std.to(values.dtype)
 
 

@@ -13,6 +13,7 @@ from torchmlp.diagnosis.remedies.trial import LONGEST, WORK_OF_ALL, steps_of_tri
 from torchmlp.diagnosis.rules.attribution import DYNAMICS, UNTOUCHED
 from torchmlp.diagnosis.rules.causes import Finding
 from torchmlp.diagnosis.rules.evaluate import evaluate_rules
+from torchmlp.diagnosis.rules.parameters import UNTRAINABLE
 from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.diagnosis.run.snapshot import Snapshot
 
@@ -29,7 +30,7 @@ def search(run: TrainingRun, start: Snapshot, record: Record) -> None:
     found = evaluate_rules(record)
     well = is_well(record)
     if well:
-        found = [f for f in found if f.certain or f.cause not in DYNAMICS]
+        found = [f for f in found if f.certain or f.cause not in (*DYNAMICS, *UNTRAINABLE)]
     if record.targets is None or (well and not found):
         return
     tries = _Search(run, start, record)

@@ -4,7 +4,8 @@ import torch
 
 from torchmlp.diagnosis.measure.scoring import Scoring
 from torchmlp.diagnosis.record.record import Record, Trial
-from torchmlp.diagnosis.remedies.catalogue import Change, code_of, patch_of
+from torchmlp.diagnosis.remedies.catalogue import Change, patch_of
+from torchmlp.diagnosis.remedies.code import code_of
 from torchmlp.diagnosis.remedies.modified_run import NOT_APPLICABLE, ModifiedRun
 from torchmlp.diagnosis.run.run import Batch, TrainingRun
 from torchmlp.diagnosis.run.snapshot import Snapshot

@@ -119,6 +119,8 @@ class Report:
             lines += ["", *_told(finding)]
         if self.findings and self.remedies:
             lines += ["", *self._tried()]
+        elif self.findings and (code := self.findings[0].code):
+            lines += ["", "do this:", *(f"  {line}" for line in code.splitlines())]
         return "\n".join(lines)
 
     def _tried(self) -> list[str]:

@@ -9,6 +9,7 @@ from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.record.thresholds import CONFIRMED, HELPED
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
 from torchmlp.diagnosis.rules.evaluate import evaluate_rules
+from torchmlp.diagnosis.rules.parameters import UNTRAINABLE, is_untrainable
 
 UNTOUCHED = "untouched"
 DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not before it
@@ -31,6 +32,8 @@ def judge(record: Record) -> list[Finding]:
     """
     found = in_order(evaluate_rules(record))
     certain = [finding for finding in found if finding.certain]
+    if is_untrainable(found):
+        return certain
     if is_well(record):
         return [*certain, *_hidden(record, found)]
     certain = [finding for finding in found if finding.certain or finding.is_final]
@@ -50,7 +53,7 @@ def _hidden(record: Record, found: Sequence[Finding]) -> list[Finding]:
         finding
         for finding in found
         if not finding.certain and not finding.is_final
-        if finding.cause not in (*DYNAMICS, "target-out-of-range")
+        if finding.cause not in (*DYNAMICS, *UNTRAINABLE, "target-out-of-range")
         if gains.get((finding.cause,), 0.0) >= max(HELPED, 0.5 * (1 - base))
     ][:1]
 

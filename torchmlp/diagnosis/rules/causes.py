@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 # In the order in which a run goes through them: what stands earlier can explain what stands later.
 CAUSES = (
     *("input-non-finite", "target-out-of-range", "labels-constant", "labels-unrelated"),
-    *("class-imbalance", "wrong-gradient"),
-    *("softmax-over-one-unit", "output-loss-mismatch", "missing-output-activation"),
+    *("class-imbalance", "frozen-parameters", "parameters-not-optimized", "no-gradient"),
+    *("wrong-mode", "loss-ascended", "wrong-gradient"),
+    *("softmax-over-one-unit", "shape-broadcast", "output-loss-mismatch"),
+    "missing-output-activation",
     *("missing-nonlinearity", "symmetric-init", "init-not-centred", "init-too-large"),
     *("init-too-small", "unstable-softmax", "unstable-activation", "log-of-zero"),
     *("input-not-normalized", "half-underflow", "reported-loss-differs"),
@@ -37,6 +39,7 @@ class Finding:
         is_final: stands without a confirming trial (none exists).
         file: of the user's code where the mistake stands; None where it is not known.
         line: in that file, from 1; None where it is not known.
+        code: the remedy in lines of Python, where it is known without a trial; else "".
     """
 
     cause: str
@@ -51,6 +54,7 @@ class Finding:
     is_final: bool = field(default=False, compare=False)
     file: str | None = None
     line: int | None = None
+    code: str = ""
 
     def __str__(self) -> str:
         """One line: cause, place, explanation."""

@@ -66,15 +66,21 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
     are_indices = targets.kind == "classes" and len(design.target_shape) < len(design.output_shape)
     if are_indices and units > 1:
         if units > 0 and (targets.high >= units or -100 < targets.low < 0):  # noqa: PLR2004  torch's ignore_index
+            last = record.layers[-1] if record.layers else None
+            of = f" (layer {last.index}, {last.name})" if last else ""
+            wanted = targets.high + 1 - min(targets.low, 0)
             yield Finding(
                 "target-out-of-range",
-                None,
+                last.index if last else None,
                 "target",
                 0,
                 {"lowest": targets.low, "highest": targets.high, "outputs": float(units)},
-                f"The labels run from {targets.low:.0f} to {targets.high:.0f}; the network has "
-                f"{units} outputs, for the classes 0 to {units - 1}.",
-                "Number the classes from 0, or give the last layer an output for each label.",
+                f"The labels run from {targets.low:.0f} to {targets.high:.0f}; the output layer"
+                f"{of} has {units} outputs, for the classes 0 to {units - 1}.",
+                "Number the classes from 0."
+                if targets.high - targets.low < units
+                else f"Give the output layer {wanted:.0f} outputs, one for each class, or leave "
+                f"out the labels that are none.",
                 certain=True,
             )
         return

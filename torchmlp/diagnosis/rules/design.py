@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torchmlp.diagnosis.record.record import NonFinite, Record
 from torchmlp.diagnosis.rules.causes import Finding
-from torchmlp.diagnosis.rules.output import CASES, LOSS_NAMES
+from torchmlp.diagnosis.rules.output import CASES, FITTING, LOSS_NAMES
 
 
 def softmax_over_one_unit(record: Record) -> Iterator[Finding]:
@@ -46,6 +46,29 @@ def output_loss_mismatch(record: Record) -> Iterator[Finding]:
         why,
         remedy,
         certain=certain,
+    )
+
+
+def shape_broadcast(record: Record) -> Iterator[Finding]:
+    """Output (B, 1) and target (B,), of which a difference makes (B, B)."""
+    design = record.design
+    output, target = tuple(design.output_shape), tuple(design.target_shape)
+    if design.loss not in (*FITTING, "own") or not output or not target:
+        return
+    if not output[0] == target[0] == math.prod(output) == math.prod(target):
+        return
+    if not (design.broadcasts if design.loss == "own" else len(output) != len(target)):
+        return
+    yield Finding(
+        "shape-broadcast",
+        len(record.layers) or None,
+        "output",
+        0,
+        {"samples": float(output[0]), "differences": float(output[0] ** 2)},
+        f"Output {output} and target {target} broadcast to {output[0]} × {output[0]} "
+        f"differences: every output is compared with every target, and learns their mean.",
+        "Give both one shape: output.squeeze(1), or target.unsqueeze(1).",
+        certain=True,
     )
 
 
@@ -190,6 +213,7 @@ def _named(output: str) -> str:
 
 RULES = (
     softmax_over_one_unit,
+    shape_broadcast,
     output_loss_mismatch,
     missing_output_activation,
     missing_nonlinearity,

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 
 from torchmlp.diagnosis.record.record import Record
-from torchmlp.diagnosis.rules import data, design, dynamics, gradient, init, slow
+from torchmlp.diagnosis.rules import data, design, dynamics, gradient, init, mode, parameters, slow
 from torchmlp.diagnosis.rules.causes import Finding
 
 Rule = Callable[[Record], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *data.RULES,
+    *parameters.RULES,
+    *mode.RULES,
     *gradient.RULES,
     *design.RULES,
     *init.RULES,

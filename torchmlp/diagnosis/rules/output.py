@@ -1,7 +1,5 @@
 """Outputs and losses that do not belong together, case by case."""
 
-import math
-
 from torchmlp.diagnosis.record.record import Record
 
 PROBABILITIES = ("softmax", "sigmoid", "hardsigmoid")
@@ -34,24 +32,6 @@ def over_the_batch(record: Record) -> Said:
         "the classes."
     )
     return why, "Give it dim=-1.", True
-
-
-def broadcast(record: Record) -> Said:
-    """Output (B, 1) and target (B,), of which a difference makes (B, B)."""
-    design = record.design
-    output, target = design.output_shape, design.target_shape
-    fits = design.loss in (*FITTING, "own")
-    if not fits or not output or not target:
-        return None
-    if not output[0] == target[0] == math.prod(output) == math.prod(target):
-        return None
-    if not (design.broadcasts if design.loss == "own" else len(output) != len(target)):
-        return None
-    why = (
-        f"Output {tuple(output)} and target {tuple(target)} broadcast to {output[0]} × {output[0]} "
-        f"differences: every output is compared with every target, and learns their mean."
-    )
-    return why, "Give both one shape: output.squeeze(1), or target.unsqueeze(1).", True
 
 
 def not_logits(record: Record) -> Said:
@@ -97,6 +77,21 @@ def not_probabilities(record: Record) -> Said:
         f"outside 0 to 1."
     )
     return why, "End in a linear layer and use BCEWithLogitsLoss.", True
+
+
+def exclude_each_other(record: Record) -> Said:
+    """Cross-entropy for rows in which several labels, or none, can be true."""
+    design, targets = record.design, record.targets
+    if targets is None or targets.kind != "labels" or design.loss != "cross_entropy":
+        return None
+    if design.output not in ("identity", *SQUEEZING) or design.output_shape != design.target_shape:
+        return None
+    why = (
+        f"The targets are rows of {targets.classes} labels, {targets.mean * targets.classes:.2g} "
+        f"of them true on average, and cross-entropy takes a row for the shares of classes that "
+        f"exclude each other and sum to 1."
+    )
+    return why, "Use BCEWithLogitsLoss, which asks about each label by itself.", True
 
 
 def sums_to_one(record: Record) -> Said:
@@ -152,10 +147,10 @@ def _written_out(record: Record) -> Said:
 
 CASES = (
     over_the_batch,
-    broadcast,
     not_logits,
     not_log_probabilities,
     not_probabilities,
+    exclude_each_other,
     sums_to_one,
     fitted_classes,
 )

@@ -9,16 +9,21 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from torchmlp.autograd.loss import mean_loss
+from torchmlp.diagnosis.run.elements import Batch, Packing, takes_weights
+from torchmlp.diagnosis.run.errors import CannotDiagnoseError
 from torchmlp.diagnosis.trace.trace import Trace
 
-Batch = tuple[Tensor, Tensor]
+__all__ = [
+    "USER_ERRORS",
+    "Batch",
+    "CannotDiagnoseError",
+    "Loss",
+    "TrainingRun",
+    "TrainingStepRun",
+]
 Loss = Callable[[Any, Any], Any]
 # Exceptions of a model or loss on unsuitable arguments.
 USER_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, AssertionError)
-
-
-class CannotDiagnoseError(ValueError):
-    """The model, loss, optimizer or data are such that there is no run to look at."""
 
 
 class TrainingRun:
@@ -32,7 +37,7 @@ class TrainingRun:
         rate: (step, steps) -> what the optimizer's rate is multiplied by; None leaves it.
 
     Raises:
-        CannotDiagnoseError: no parameters, or an optimizer over others.
+        CannotDiagnoseError: no parameters.
     """
 
     def __init__(
@@ -51,8 +56,14 @@ class TrainingRun:
             if isinstance(loss, str)
             else loss
         )
-        _check_parameters(model, optimizer)
+        _check_parameters(model)
         device = next(model.parameters()).device
+        # What `read_batches` knows of them beside the pairs.
+        self.packing: Packing | None = getattr(batches, "packing", None)
+        self.data_form: str = getattr(batches, "form", "pairs")
+        self.data_names: tuple[list[str], str] = getattr(batches, "names", ([], ""))
+        self.is_dataset: bool = getattr(batches, "is_dataset", False)
+        self.weight: Tensor | None = None
         self.batches = [(x.to(device), target.to(device)) for x, target in batches]
         step = inspect.signature(type(optimizer).step).parameters.get("closure")
         self.needs_closure = step is not None and step.default is inspect.Parameter.empty
@@ -67,7 +78,7 @@ class TrainingRun:
         Raises:
             CannotDiagnoseError: the output is no tensor, or the loss no scalar.
         """
-        output = self.model(batch[0])
+        output = self.call(batch[0])
         if not isinstance(output, Tensor):
             raise CannotDiagnoseError(
                 f"the model returned {type(output).__name__}, expected a tensor; wrap it in a "
@@ -77,13 +88,29 @@ class TrainingRun:
             trace.output, trace.phase = output, "loss"
         return output, self.loss_of(output, batch[1])
 
+    def call(self, x: Tensor) -> Any:
+        """What the model makes of inputs, which are taken apart first where they are several."""
+        if self.packing is None:
+            return self.model(x)
+        output, self.weight = self.packing.call(self.model, x)
+        return output
+
     def loss_of(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss, a scalar.
+        """The loss, a scalar: of samples with weights, given to the loss or their weighted mean.
 
         Raises:
             CannotDiagnoseError: it is none.
         """
-        return self.scalar(self.loss(output, target))
+        weight = self.weight
+        if weight is None or len(weight) != len(target):
+            return self.scalar(self.loss(output, target))
+        if takes_weights(self.loss):
+            weighted: Any = self.loss
+            return self.scalar(weighted(output, target, weight))
+        value = self.loss(output, target)
+        if isinstance(value, Tensor) and value.numel() == weight.numel() > 1:
+            value = (value.reshape(-1) * weight.reshape(-1)).mean()
+        return self.scalar(value)
 
     @staticmethod
     def scalar(value: Any) -> Tensor:
@@ -105,24 +132,16 @@ class TrainingRun:
         return value.reshape(())
 
 
-def _check_parameters(model: nn.Module, optimizer: Optimizer) -> None:
-    own = {id(p) for p in model.parameters()}
-    if not own:
+def _check_parameters(model: nn.Module) -> None:
+    if next(model.parameters(), None) is None:
         raise CannotDiagnoseError(
-            f"the model, {type(model).__name__}, has no parameters: there is nothing to train"
+            f"the model, {type(model).__name__}, has no parameters: there is nothing to train "
+            f"(layers in a plain list or dict are not a module's own; use nn.ModuleList)"
         )
     if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise CannotDiagnoseError(
             f"the model, {type(model).__name__}, has lazy layers without parameters yet; run one "
             f"batch through it first"
-        )
-    theirs = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(id(p) in own for p in theirs):
-        shapes = ", ".join(str(tuple(p.shape)) for p in theirs[:4])
-        raise CannotDiagnoseError(
-            f"the optimizer, {type(optimizer).__name__}, is over other parameters ({shapes}"
-            f"{', ...' if len(theirs) > 4 else ''}), none of them the model's; make it with "  # noqa: PLR2004
-            f"model.parameters()"
         )
 
 

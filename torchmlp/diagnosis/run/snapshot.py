@@ -68,6 +68,7 @@ class Snapshot:
             buffers_of(module).update(buffers)  # a module that replaced its buffer
         for module, training in self.modes:
             module.training = training
+        del self.optimizer.param_groups[len(self.groups) :]
         for group, settings in zip(self.optimizer.param_groups, self.groups, strict=True):
             for key in [key for key in group if key != "params" and key not in settings]:
                 del group[key]
@@ -97,7 +98,6 @@ def examined(run: TrainingRun) -> Iterator[Snapshot]:
     """The run at its start, on the threads that its steps are worth; afterwards as it was."""
     with restored_afterwards(run.model, run.optimizer) as start, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the model warns of, it has warned of before
-        run.model.train()
         work = multiplications_of_step(lambda: run.forward(run.batch(0)))
         start.restore()
         with threads_for(work):

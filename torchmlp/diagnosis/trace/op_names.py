@@ -53,4 +53,7 @@ TORCHS_NAMES = {
     "mse": "mse_loss",
     "bce": "binary_cross_entropy_with_logits",
 }
+# What leaves the numbers as they are.
+RESHAPING = {"flatten", "reshape", "view", "unflatten", "squeeze", "unsqueeze", "to", "float"}
+RESHAPING |= {"double", "permute", "transpose", "contiguous", "__getitem__", "movedim"}
 ADDITIONS = {"add", "__add__", "__radd__", "sub", "__sub__"}

@@ -7,10 +7,14 @@ name: replacing call 7 changes that place and nothing else.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
 
 from torchmlp.autograd.dense import dense
@@ -40,6 +44,8 @@ class Call:
         options: its other arguments, by name where they were given so; positional ones by number.
         weight: the name of the parameter it multiplies by, "" if none.
         phase: "model" or "loss".
+        module: the name of the innermost module that called it, "" for the model itself.
+        is_leaf: whether that module has neither modules nor parameters of its own.
     """
 
     index: int
@@ -49,6 +55,8 @@ class Call:
     options: dict[str, Any]
     weight: str
     phase: str
+    module: str = ""
+    is_leaf: bool = False
 
     @property
     def axis(self) -> int | None:
@@ -78,6 +86,7 @@ class Trace(TorchFunctionMode):
         entered: what the first loss of torch's was given, where the network had not ended before.
         output: the network's, once it is known.
         has_hooks: whether a tensor was given a gradient hook.
+        foreign: parameters that the network computed with and that are not the model's, by id.
     """
 
     def __init__(self, model: nn.Module, edits: Edits | None = None, *, keep: bool = True) -> None:
@@ -91,8 +100,33 @@ class Trace(TorchFunctionMode):
         self.calls: list[Call] = []
         self.phase, self.failed = "model", ""
         self.has_hooks = False
+        self.foreign: dict[int, nn.Parameter] = {}
+        self._own = {id(p) for p in model.parameters()}
         self.entered: Tensor | None = None
         self.output: Tensor | None = None
+        self._modules = {id(module): name for name, module in model.named_modules()}
+        self._inside: list[nn.Module] = []
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> Self:
+        """Record what is called from here on, and by which module."""
+        if self.keep:
+            self._hooks = [
+                register_module_forward_pre_hook(lambda module, _x: self._inside.append(module)),
+                register_module_forward_hook(self._leave, always_call=True),
+            ]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Record no more."""
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
+
+    def _leave(self, module: nn.Module, _x: Any, _y: Any) -> None:
+        while self._inside and self._inside.pop() is not module:
+            pass
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call it, or what stands in its place, and note what it made."""
@@ -141,10 +175,21 @@ class Trace(TorchFunctionMode):
         output = result[0] if isinstance(result, tuple) and result else result
         if isinstance(output, Tensor) and output.is_floating_point():
             tensors = [a for a in _flat((*args, *kwargs.values())) if isinstance(a, Tensor)]
+            if self.phase == "model":
+                self.foreign |= {
+                    id(p): p
+                    for p in tensors
+                    if isinstance(p, nn.Parameter) and id(p) not in self._own
+                }
             options = {str(k): a for k, a in enumerate(args) if not isinstance(a, Tensor)}
             options |= {k: a for k, a in kwargs.items() if not isinstance(a, Tensor)}
             weight = self._weight(tensors) if name in WITH_WEIGHTS else ""
-            self.calls.append(Call(index, name, tensors, output, options, weight, self.phase))
+            owner = self._inside[-1] if self._inside else None
+            module = self._modules.get(id(owner), "")
+            leaf = bool(module) and owner is not None and not _has_parts(owner)
+            self.calls.append(
+                Call(index, name, tensors, output, options, weight, self.phase, module, leaf)
+            )
         return result
 
     def _weight(self, tensors: list[Tensor]) -> str:
@@ -154,6 +199,10 @@ class Trace(TorchFunctionMode):
             if name and tensor.ndim > 1:
                 return name
         return ""
+
+
+def _has_parts(module: nn.Module) -> bool:
+    return any(True for _ in module.children()) or any(True for _ in module.parameters())
 
 
 def _flat(values: Any) -> list[Any]:
