@@ -48,8 +48,12 @@ def advice(report: Report) -> tuple[str, str, int, float]:
 def follow(code: str, problem: Problem, steps: int) -> float:
     """The score after the lines have been executed and the run trained plainly."""
     names: dict[str, Any] = {
-        "model": problem.model, "loss": problem.loss, "optimizer": problem.optimizer,
-        "data": problem.batches, "steps": problem.steps, "torch": torch,
+        "model": problem.model,
+        "loss": problem.loss,
+        "optimizer": problem.optimizer,
+        "data": problem.batches,
+        "steps": problem.steps,
+        "torch": torch,
     }
     exec(code, names)  # noqa: S102  what is measured
     model, loss, optimizer = names["model"], names["loss"], names["optimizer"]

@@ -193,7 +193,7 @@ class Listed(nn.Module):
         self.out = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        layers = self.hidden.values() if isinstance(self.hidden, dict) else self.hidden
+        layers = self.hidden.values() if hasattr(self.hidden, "values") else self.hidden
         for layer in layers:
             x = torch.relu(layer(x))
         output: Tensor = self.out(x)
@@ -340,6 +340,7 @@ class Run:
             steps=self.steps,
             batch_size=self.batch_size,
             remedies=self.remedies if remedies is None else remedies,
+            budget=None,  # the machine that tests run on is a busy one
         )
 
     def subject(self) -> TrainingRun:

@@ -11,14 +11,17 @@ from torchmlp.diagnosis.measure.start import measure_start, score_of
 from torchmlp.diagnosis.measure.training_loop import train
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.search import search
-from torchmlp.diagnosis.remedies.trial import steps_of_trial
+from torchmlp.diagnosis.remedies.trial import seconds_of_step, steps_of_trial
 from torchmlp.diagnosis.report.report import Report
 from torchmlp.diagnosis.rules.attribution import UNTOUCHED
 from torchmlp.diagnosis.rules.evaluate import evaluate_rules
 from torchmlp.diagnosis.rules.parameters import is_untrainable
 from torchmlp.diagnosis.run.batches import read_batches
+from torchmlp.diagnosis.run.deadline import Deadline
 from torchmlp.diagnosis.run.run import CannotDiagnoseError, TrainingRun
 from torchmlp.diagnosis.run.snapshot import Snapshot, examined, restored_afterwards
+
+BUDGET = 10.0  # seconds
 
 
 def diagnose(
@@ -30,6 +33,7 @@ def diagnose(
     steps: int = 200,
     batch_size: int | None = None,
     remedies: bool = True,
+    budget: float | None = BUDGET,
 ) -> Report:
     """Why a training run fails: train for a while, name the cause, and try what would help.
 
@@ -56,6 +60,8 @@ def diagnose(
             are tried with changes for fewer.
         batch_size: of inputs and targets, or of a Dataset; None takes 32.
         remedies: whether changes are tried; without them causes are named by their signs alone.
+        budget: seconds that it may take, by the clock; where they do not suffice, the report says so
+            and tells what is known by then. None takes the time it needs.
 
     Returns:
         A report: `.findings`, root causes first, none where the run is healthy; `.healthy`;
@@ -87,15 +93,21 @@ def diagnose(
         run = TrainingRun(
             model, loss, optimizer, read_batches(data, batch_size, steps, model, loss)
         )
-        return diagnose_run(run, steps, remedies=remedies)
+        return diagnose_run(run, steps, remedies=remedies, budget=budget)
 
 
-def diagnose_run(run: TrainingRun, steps: int, *, remedies: bool = True) -> Report:
+def diagnose_run(
+    run: TrainingRun, steps: int, *, remedies: bool = True, budget: float | None = BUDGET
+) -> Report:
     """The report of a run that stands ready; it is afterwards as it was."""
+    if budget is not None and not budget > 0:
+        raise CannotDiagnoseError(f"budget: expected seconds above 0, or None, got {budget}")
+    run.deadline = Deadline(budget)
     with examined(run) as start:
         record = measure_run(run, start, steps)
         if remedies and not is_untrainable(evaluate_rules(record)):
             search(run, start, record)
+    record.budget = budget if run.deadline.has_passed else None
     return Report.of(record)
 
 
@@ -120,7 +132,7 @@ def measure_run(run: TrainingRun, start: Snapshot, steps: int) -> Record:
     record = start_record(run, start, steps)
     if record.design.error is not None or is_untrainable(evaluate_rules(record)):
         return record
-    short = steps_of_trial(run, steps)
+    short = steps_of_trial(run, steps, seconds_of_step(run, start))
 
     def half_way() -> None:
         score = score_of(run, record)

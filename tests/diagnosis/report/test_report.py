@@ -8,6 +8,7 @@ import pytest
 
 from tests.diagnosis.runs import FIT, GOOD, cases
 from torchmlp.diagnosis import Report
+from torchmlp.diagnosis.report.report import IN_THE_LOOP
 from torchmlp.diagnosis.rules.causes import Finding
 
 CASES = {str(case): case for case in cases() if not case.variant}
@@ -25,10 +26,12 @@ def report_of(name: str) -> Report:
     return CASES[name].sick.report(remedies=True)
 
 
-def test_a_healthy_report_is_one_line() -> None:
-    """With the score and the steps it took."""
+def test_a_healthy_report_is_short() -> None:
+    """A line with the score and the steps it took, and a sentence that says where to look next."""
     report = GOOD.report(remedies=True)
-    assert str(report) == report.verdict
+    assert str(report).splitlines()[0] == report.verdict
+    assert " ".join(str(report).splitlines()[1:]) == IN_THE_LOOP
+    assert "torchmlp watch script.py" in IN_THE_LOOP
     assert report.healthy
     assert report.verdict.startswith("healthy")
     assert "accuracy 1.00" in report.verdict

@@ -24,7 +24,7 @@ from torchmlp.lightning.classifier import Classifier
 DENSE = {"linear", "addmm", "mm", "matmul", "__matmul__"}  # a dense layer, however it is written
 
 
-def diagnose(cli: Any, steps: int, *, fix: bool, replay: Path | None) -> int:
+def diagnose(cli: Any, steps: int, *, budget: float, fix: bool, replay: Path | None) -> int:
     """Diagnose the model, data and optimizer of a command line, or replay a saved step of it.
 
     Returns:
@@ -33,7 +33,7 @@ def diagnose(cli: Any, steps: int, *, fix: bool, replay: Path | None) -> int:
     run = adapters.run_of_steps(cli, steps)
     if replay:
         return _replay(cli.model, run, replay)
-    found = diagnose_run(run, steps)
+    found = diagnose_run(run, steps, budget=budget)
     folder: Path | None = cli.folder
     if folder is not None:
         write(found, folder)  # first: a reader that goes away loses nothing

@@ -47,7 +47,7 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
         is_trained=weight.requires_grad,
         weight=traced.call.weight,
         bias="" if bias is None else bias_name,
-        is_module=is_module,
+        is_module=is_module and traced.call.module == owner,
         is_turned=traced.call.name != "linear" and weight.ndim == 2,  # noqa: PLR2004
         activation_module=activation_module(traced),
     )

@@ -29,7 +29,8 @@ def train(
 ) -> None:
     """Train the run as it is and write into `record` what happens; call `then` after `at`.
 
-    It ends at the first value that is not finite, before an update is made of it.
+    It ends at the first value that is not finite, before an update is made of it, or where the
+    time is out.
     """
     looks = when_to_look(steps)
     groups = run.optimizer.param_groups
@@ -63,6 +64,8 @@ def train(
             record.same_batch_loss_ratio.append(again / loss if loss > 0 else 1.0)
         if step == at - 1:
             then()
+        if run.deadline.has_passed:
+            return
 
 
 def _step(

@@ -17,7 +17,7 @@ VERSION = 2
 ADDED = {
     *("trainability", "ascends", "seems_to_ascend", "maximizes", "evaluating", "ending"),
     *("is_classes_second", "target_is_float", "data_form", "input_names", "target_name"),
-    "is_dataset",
+    *("is_dataset", "budget"),
     *("weight", "bias", "is_module", "is_turned", "activation_module"),
 }
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -228,7 +228,7 @@ class Layer:
         z_counts, z_edges: histogram of the pre-activation.
         linear_range: where |φ'| is at least a tenth of its maximum, of the z seen; None if nowhere.
         weight, bias: the parameters' names; "" without a bias of that name.
-        is_module: whether `name` is a module's.
+        is_module: whether `name` is a module's, which computes the layer when it is called.
         is_turned: whether the weight's units are its columns.
         activation_module: the module that bends its values, by name; "" for a function in forward.
     """
@@ -368,6 +368,7 @@ class Record:
         trials: the untouched run and the changed ones beside it.
         network: the sizes in words.
         trainability: which parameters are trained, at the start.
+        budget: seconds that the diagnosis was given, where they did not suffice; else None.
         version: of this form.
     """
 
@@ -384,6 +385,7 @@ class Record:
     trials: list[Trial] = field(default_factory=list)
     network: str = ""
     trainability: Trainability | None = None
+    budget: float | None = None
     version: int = VERSION
 
     def to_json(self) -> str:

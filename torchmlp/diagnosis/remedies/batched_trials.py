@@ -17,6 +17,7 @@ from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change
 from torchmlp.diagnosis.remedies.modified_run import NOT_APPLICABLE, ModifiedRun
 from torchmlp.diagnosis.remedies.trial import attempt, steps_of, trial_of
+from torchmlp.diagnosis.run.deadline import OutOfTimeError
 from torchmlp.diagnosis.run.run import Batch, TrainingRun, TrainingStepRun
 from torchmlp.diagnosis.run.snapshot import Snapshot
 from torchmlp.engine.population import Population
@@ -60,7 +61,7 @@ def attempt_all(
             for network, losses in _trained(networks, steps_of(networks[0].change, steps)):
                 score = network.changed.score(samples, scoring)
                 trials[network.change] = trial_of(network.change, record, steps, losses, score)
-    except NOT_APPLICABLE:
+    except (*NOT_APPLICABLE, OutOfTimeError):
         pass  # a batch that the first did not show: whoever it stops is attempted
     finally:
         start.restore()
@@ -99,7 +100,9 @@ class _Network:
     @property
     def kind(self) -> object:
         """What it has to have in common with others to be trained beside them."""
-        own = replace(self.change, name="", causes=(), lr_factor=1.0, init=False, decay=False)
+        own = replace(
+            self.change, name="", causes=(), lr_factor=1.0, lr=0.0, init=False, decay=False
+        )
         return own, self.activation, self.loss, self.scale
 
     def batch(self, step: int) -> Batch:
@@ -236,6 +239,7 @@ def _trained(networks: list[_Network], steps: int) -> Iterator[tuple[_Network, l
         stack.copy_(torch.stack(values).detach())
     steps_losses = []
     for step in range(steps):
+        first.changed.run.deadline.check()
         if any(network.changed.has_schedule for network in networks):
             shares = [network.changed.share(step, steps) for network in networks]
             population.lr = [rate * share for rate, share in zip(rates, shares, strict=True)]

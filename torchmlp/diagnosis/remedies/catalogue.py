@@ -25,6 +25,7 @@ class Change:
         activation: what the hidden layers' activations become; "" leaves them.
         stable_head: whether the loss is replaced by the stable one of the last layer's own values.
         lr_factor: factor of the learning rate.
+        lr: the rate that it leads to.
         momentum: the momentum, or first beta; None leaves it.
         decay: whether the rate falls to 0 over the trial.
         inputs: whether each feature is brought to mean 0 and std 1.
@@ -49,6 +50,7 @@ class Change:
     activation: str = ""
     stable_head: bool = False
     lr_factor: float = 1.0
+    lr: float = 0.0
     momentum: float | None = None
     decay: bool = False
     inputs: bool = False
@@ -168,7 +170,7 @@ def further(record: Record) -> list[Change]:
         Change("inputs normalised", (), inputs=True),
         Change("ReLU and He weights", (), activation="relu", init=True),
     ]
-    rates = [Change(f"lr times {f:g}", (), lr_factor=f) for f in (10.0, 0.1)]
+    rates = [_lr(f, record, ()) for f in (10.0, 0.1)]
     targets = record.targets
     if targets and targets.kind == "numbers" and max(abs(targets.mean), targets.std) > FAR:
         found.append(Change("targets standardised", (), targets="standardized"))
@@ -189,10 +191,13 @@ def together(parts: list[Change]) -> Change:
             combined, **{**set_here, "lr_factor": combined.lr_factor * part.lr_factor}
         )
     causes = tuple(dict.fromkeys(cause for part in parts for cause in part.causes))
-    return replace(combined, name=_described(combined, parts), causes=causes)
+    first = next((part for part in parts if part.lr), neutral)
+    if first.lr:
+        combined = replace(combined, lr=first.lr / first.lr_factor * combined.lr_factor)
+    return replace(combined, name=_described(combined), causes=causes)
 
 
-def _described(change: Change, parts: list[Change]) -> str:
+def _described(change: Change) -> str:
     """All that a change does, each thing once."""
     said = {
         "only_finite": "finite samples only",
@@ -208,7 +213,6 @@ def _described(change: Change, parts: list[Change]) -> str:
         "all_trained": "all parameters trained",
         "init": "weights drawn anew",
         "float32": "float32",
-        "adam": "Adam",
         "decay": "lr decaying to 0",
     }
     words = [word for name, word in said.items() if getattr(change, name)]
@@ -216,9 +220,10 @@ def _described(change: Change, parts: list[Change]) -> str:
         words.append(change.activation)
     if change.targets:
         words.append(f"targets {change.targets}")
-    if change.lr_factor != 1:
-        rates = [part.name for part in parts if part.lr_factor != 1]
-        words.append(rates[0] if len(rates) == 1 else f"lr times {change.lr_factor:g}")
+    if change.adam:
+        words.append(f"Adam, lr {ADAM_LR * change.lr_factor:g}")
+    elif change.lr_factor != 1:
+        words.append(f"lr {change.lr:.3g}")
     if change.momentum is not None:
         words.append(f"momentum {change.momentum:g}")
     if change.longer > 1:
@@ -269,7 +274,8 @@ def _optimizer_patch(change: Change, record: Record) -> dict[str, Any]:
 
 
 def _lr(factor: float, record: Record, cause: tuple[str, ...]) -> Change:
-    return Change(f"lr {record.design.lr * factor:.3g}", cause, lr_factor=factor)
+    rate = record.design.lr * factor
+    return Change(f"lr {rate:.3g}", cause, lr_factor=factor, lr=rate)
 
 
 def _targets(cause: tuple[str, ...], record: Record, head: str) -> list[Change]:

@@ -5,6 +5,7 @@ torch. What cannot be done from outside, a function called in forward, is said i
 stands in a line of its own.
 """
 
+import math
 from collections.abc import Iterator
 
 from torchmlp.diagnosis.record.record import Design, Layer, Record
@@ -236,7 +237,9 @@ def _scaled(change: Change, record: Record, names: "_Names") -> Iterator[str]:
         yield f"mean, std = x.mean(0), {_std(record.inputs.features if record.inputs else 1)}"
         x = f"({x} - mean) / std"
     if change.targets == "standardized":
-        yield "middle, spread = target.mean(0), target.std(0)  # output * spread + middle predicts"
+        spread = _std(math.prod(record.design.target_shape[1:]), "target")
+        yield f"middle, spread = target.mean(0), {spread}"
+        yield "predicted = lambda output: output * spread + middle  # in the targets' own units"
         target = f"({target} - middle) / spread"
     if change.targets == "from 0":
         yield "least = target.min()"
@@ -251,10 +254,10 @@ def _is_half(record: Record) -> bool:
     return record.design.dtype in ("float16", "bfloat16")
 
 
-def _std(features: int) -> str:
+def _std(features: int, x: str = "x") -> str:
     """A feature's spread, and of pixels at least a hundredth of what is common."""
     least = 0.01 if features >= FEW_FEATURES else NOTHING
-    return f"x.std(0).clamp_min({least:g} * x.std())"
+    return f"{x}.std(0).clamp_min({least:g} * {x}.std())"
 
 
 def _finite(record: Record, names: _Names) -> Iterator[str]:

@@ -209,9 +209,14 @@ class ModifiedRun:
         return self.run.rate(step, steps)
 
     def train(self, steps: int) -> list[float]:
-        """Losses of so many steps, up to the first that is not finite."""
+        """Losses of so many steps, up to the first that is not finite.
+
+        Raises:
+            OutOfTimeError: the run's time is out.
+        """
         losses = []
         for step in range(steps):
+            self.run.deadline.check()
             if self.has_schedule:
                 share = self.share(step, steps)
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):

@@ -33,6 +33,8 @@ def search(run: TrainingRun, start: Snapshot, record: Record) -> None:
         found = [f for f in found if f.certain or f.cause not in (*DYNAMICS, *UNTRAINABLE)]
     if record.targets is None or (well and not found):
         return
+    if run.deadline.has_passed:
+        return
     tries = _Search(run, start, record)
     if not record.trials and (record.nonfinite or tries.tried(Change(UNTOUCHED, ())) is None):
         losses = list(record.losses)
@@ -48,7 +50,7 @@ def search(run: TrainingRun, start: Snapshot, record: Record) -> None:
 
 
 def _key(change: Change) -> Change:
-    return replace(change, name="", causes=())
+    return replace(change, name="", causes=(), lr=0.0)
 
 
 class _Search:
@@ -57,7 +59,8 @@ class _Search:
     def __init__(self, run: TrainingRun, start: Snapshot, record: Record) -> None:
         assert record.targets is not None
         self.record = record
-        self.steps = steps_of_trial(run, record.design.steps)
+        untouched = [trial.steps for trial in record.trials if trial.name == UNTOUCHED]
+        self.steps = untouched[0] if untouched else steps_of_trial(run, record.design.steps)
         samples = gathered(run.batches, EVALUATED)
         scoring = scoring_of(record.targets, record.design)
         self.how = run, start, record, samples, scoring, self.steps
@@ -99,7 +102,7 @@ class _Search:
         for _ in range(ROUNDS):
             top = score, chosen
             for other in [*others, *further(self.record)]:
-                if top[0] >= GOOD:
+                if top[0] >= GOOD or self.how[0].deadline.has_passed:
                     return
                 both = together([chosen, other])
                 is_new = _key(both) not in self.known and _key(both) != Change("", ())

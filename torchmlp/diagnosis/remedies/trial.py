@@ -1,5 +1,8 @@
 """Train a modified copy of the run from the same start on the same batches."""
 
+import math
+import time
+
 import torch
 
 from torchmlp.diagnosis.measure.scoring import Scoring
@@ -7,6 +10,7 @@ from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.remedies.catalogue import Change, patch_of
 from torchmlp.diagnosis.remedies.code import code_of
 from torchmlp.diagnosis.remedies.modified_run import NOT_APPLICABLE, ModifiedRun
+from torchmlp.diagnosis.run.deadline import OutOfTimeError
 from torchmlp.diagnosis.run.run import Batch, TrainingRun
 from torchmlp.diagnosis.run.snapshot import Snapshot
 from torchmlp.diagnosis.trace.custom_backward import (
@@ -21,11 +25,36 @@ WORK_OF_ALL = 7e10
 WORK_OF_A_CALL = 1e6  # what torch takes to call the operations of one parameter
 LEAST_STEPS = 40
 LONGEST = 3000
+SHARE = 0.07  # of the time that a diagnosis has, for a trial
+TIMED = 3  # steps, of which the quickest counts
 
 
-def steps_of_trial(run: TrainingRun, steps: int) -> int:
-    """How many steps a trial takes: all, where that is quick, else some tens."""
-    return min(steps, max(LEAST_STEPS, int(WORK_OF_A_TRIAL / work_of_a_step(run))))
+def steps_of_trial(run: TrainingRun, steps: int, seconds: float = 0.0) -> int:
+    """How many steps a trial takes: all, where that is quick, else some tens.
+
+    Args:
+        run: with its deadline.
+        steps: of the run.
+        seconds: that a step takes.
+    """
+    most = max(LEAST_STEPS, int(WORK_OF_A_TRIAL / work_of_a_step(run)))
+    if seconds > 0 and math.isfinite(run.deadline.seconds):
+        most = min(most, max(LEAST_STEPS, int(SHARE * run.deadline.seconds / seconds)))
+    return min(steps, most)
+
+
+def seconds_of_step(run: TrainingRun, start: Snapshot) -> float:
+    """What a step takes, by the clock; the run is afterwards as it was at the start."""
+    taken = []
+    for _ in range(TIMED):
+        began = time.perf_counter()
+        run.optimizer.zero_grad()
+        _, loss = run.forward(run.batch(0))
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        taken.append(time.perf_counter() - began)
+    start.restore()
+    return min(taken)
 
 
 def work_of_a_step(run: TrainingRun) -> float:
@@ -48,8 +77,10 @@ def attempt(
 ) -> Trial | None:
     """Train from the start with the change; the run is afterwards as it was at the start.
 
-    None where the change cannot be made of this network.
+    None where the change cannot be made of this network, or the time is out.
     """
+    if run.deadline.has_passed:
+        return None
     start.restore()
     functions: list[type] = []
     try:
@@ -63,7 +94,7 @@ def attempt(
                 return None
             losses = changed.train(steps_of(change, steps))
             score = changed.score(samples, scoring)
-    except NOT_APPLICABLE:
+    except (*NOT_APPLICABLE, OutOfTimeError):
         return None
     finally:
         start.restore()

@@ -20,6 +20,10 @@ from torchmlp.diagnosis.rules.causes import Finding
 WIDTH = 88  # columns of the text
 LONGEST_NAME = 50
 SHOWN = 5  # trials in the text
+IN_THE_LOOP = (
+    "The parts train: if your script still fails, the mistake is in its loop, which "
+    "`torchmlp watch script.py` looks at."
+)
 WELL_ENOUGH, NO_HARM = 0.7, 0.02
 
 
@@ -114,7 +118,9 @@ class Report:
 
     def __str__(self) -> str:
         """The verdict, a line for each finding, then the evidence and what was tried."""
-        lines = [self.verdict, *_broke(self.record)]
+        lines = [self.verdict, *_broke(self.record), *_cut_short(self.record)]
+        if self.healthy and self.record.trials and is_well(self.record):
+            lines += textwrap.wrap(IN_THE_LOOP, WIDTH)
         for finding in self.findings:
             lines += ["", *_told(finding)]
         if self.findings and self.remedies:
@@ -165,6 +171,19 @@ def _told(finding: Finding) -> list[str]:
 
 def _broke(record: Record) -> list[str]:
     return [] if record.nonfinite is None else [str(record.nonfinite)]
+
+
+def _cut_short(record: Record) -> list[str]:
+    if record.budget is None:
+        return []
+    done, steps = len(record.losses), record.design.steps
+    ran = f"{done} of {steps} steps" if done < steps else "all steps"
+    tried = len([trial for trial in record.trials if trial.name != UNTOUCHED])
+    changes = f"{tried} change" if tried == 1 else f"{tried} changes"
+    return [
+        f"the time is out ({record.budget:g} s): {ran} trained, {changes} tried; a larger budget "
+        f"tries more"
+    ]
 
 
 def _metric(record: Record) -> str:

@@ -9,6 +9,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from torchmlp.autograd.loss import mean_loss
+from torchmlp.diagnosis.run.deadline import Deadline
 from torchmlp.diagnosis.run.elements import Batch, Packing, takes_weights
 from torchmlp.diagnosis.run.errors import CannotDiagnoseError
 from torchmlp.diagnosis.trace.trace import Trace
@@ -49,6 +50,7 @@ class TrainingRun:
         rate: Callable[[int, int], float] | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
+        self.deadline = Deadline()
         self.has_schedule = rate is not None
         self.rate = rate or (lambda _step, _steps: 1.0)
         self.loss: Loss = (

@@ -7,7 +7,7 @@ name: replacing call 7 changes that place and nothing else.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class Trace(TorchFunctionMode):
         self._inside: list[nn.Module] = []
         self._hooks: list[Any] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Trace":  # noqa: PYI034  beartype reads no Self here
         """Record what is called from here on, and by which module."""
         if self.keep:
             self._hooks = [
