@@ -1112,6 +1112,8 @@ sick(
 )
 sick("tags-by-softmax", TAGS, net=dense(20, 32, "relu", 5, "softmax"), loss=keras_cce)
 sick("tags-by-softmax-bce", TAGS, net=dense(20, 32, "relu", 5, "softmax"))
+
+sick = because("shape-broadcast")
 sick("houses-broadcast", HOUSES, loss=broadcast_mse)
 sick("returns-broadcast", RETURNS, loss=broadcast_mse)
 sick("pima-broadcast-by-mse", PIMA, loss=broadcast_mse)
@@ -1244,7 +1246,7 @@ sick("digits-reported-mistakes", DIGITS, loss=reported_error)
 sick("digits-followed-other-labels", DIGITS, loss=reported_cross_entropy)
 sick("iris-loss-through-data", IRIS, loss=detached)
 
-sick = because("wrong-gradient", "reported-loss-differs")
+sick = because("loss-ascended", "wrong-gradient", "reported-loss-differs")
 sick("iris-gradient-upwards", IRIS, loss=ascended)
 
 sick = because("wrong-gradient")

@@ -256,8 +256,19 @@ add(
     at=(None, 11),
     net=ending("digits-deep-relu-he", SIGMOID),
 )
-add("friedman-column-against-row", "friedman-flat-target", net=stack(10, 48, RELU, 1), loss=squared)
-add("sine-column-against-row", healthy("sine-tanh", loss=nn.MSELoss()), y=lambda y: y.squeeze(1))
+add(
+    "friedman-column-against-row",
+    "friedman-flat-target",
+    also="shape-broadcast",
+    net=stack(10, 48, RELU, 1),
+    loss=squared,
+)
+add(
+    "sine-column-against-row",
+    healthy("sine-tanh", loss=nn.MSELoss()),
+    also="shape-broadcast",
+    y=lambda y: y.squeeze(1),
+)
 add(
     "blobs-softmax-over-the-batch",
     healthy(
@@ -685,6 +696,7 @@ add(
         bias=constant(0.0),
     ),
 )
+add = under("no-gradient", (1,))
 add(
     "digits-detached-bottleneck",
     healthy("digits-relu-sgd", net=stack(784, 12, RELU, 10)),

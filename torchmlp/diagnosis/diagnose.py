@@ -60,8 +60,8 @@ def diagnose(
             are tried with changes for fewer.
         batch_size: of inputs and targets, or of a Dataset; None takes 32.
         remedies: whether changes are tried; without them causes are named by their signs alone.
-        budget: seconds that it may take, by the clock; where they do not suffice, the report says so
-            and tells what is known by then. None takes the time it needs.
+        budget: seconds that it may take, by the clock; where they do not suffice, the report says
+            so and tells what is known by then. None takes the time it needs.
 
     Returns:
         A report: `.findings`, root causes first, none where the run is healthy; `.healthy`;
@@ -107,7 +107,8 @@ def diagnose_run(
         record = measure_run(run, start, steps)
         if remedies and not is_untrainable(evaluate_rules(record)):
             search(run, start, record)
-    record.budget = budget if run.deadline.has_passed else None
+    is_cut = len(record.losses) < steps and not record.nonfinite and record.losses
+    record.budget = budget if run.deadline.has_passed or is_cut else None
     return Report.of(record)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from torchmlp.diagnosis.record.record import Layer, LayerSample
+from torchmlp.diagnosis.record.record import Layer, LayerSample, Part
 from torchmlp.diagnosis.trace.layers import TracedLayer
 from torchmlp.diagnosis.trace.op_names import NORMS
 
@@ -23,14 +23,15 @@ def rms(values: Tensor) -> float:
     return float(values.detach().double().square().mean().sqrt()) if values.numel() else 0.0
 
 
-def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
-    """A layer's weight and bias, and the histogram of z, at the start."""
+def measure_layer(index: int, traced: TracedLayer, model: nn.Module, rows: int) -> Layer:
+    """A layer's weight and bias, and the histogram of z, at the start; of so many samples."""
     parameters = dict(model.named_parameters())
     weight = parameters[traced.call.weight]
     owner, _, _ = traced.call.weight.rpartition(".")
     bias_name = f"{owner}.bias" if owner else "bias"
     bias = parameters.get(bias_name)
     matrix = unit_rows(traced, weight)
+    z_numbers = traced.call.output.numel()
     is_module = f"{owner}.weight" == traced.call.weight
     found = Layer(
         index=index,
@@ -45,9 +46,12 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
         gain=rms(matrix) * math.sqrt(matrix.shape[1]),
         unit_spread=spread(matrix),
         is_trained=weight.requires_grad,
+        positions=max(z_numbers // max(rows * matrix.shape[0], 1), 1),
         weight=traced.call.weight,
         bias="" if bias is None else bias_name,
-        is_module=is_module and traced.call.module == owner,
+        is_module=is_module
+        and traced.call.module == owner
+        and not any(call.module == owner for call in traced.after),
         is_turned=traced.call.name != "linear" and weight.ndim == 2,  # noqa: PLR2004
         activation_module=activation_module(traced),
     )
@@ -69,6 +73,35 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module) -> Layer:
                 inside = z[open_]
                 found.linear_range = [float(inside.min()), float(inside.max())]
     return found
+
+
+def measure_parts(model: nn.Module, layers: Sequence[Layer], loss: Tensor) -> list[Part]:
+    """What the network is made of beside its layers: weights, and gradients of the loss."""
+    known = {name for layer in layers for name in (layer.weight, layer.bias)}
+    rest = {name: p for name, p in model.named_parameters() if name not in known}
+    asked = [p for p in rest.values() if p.requires_grad]
+    gradients: Sequence[Tensor | None] = ()
+    if asked and loss.requires_grad:
+        gradients = torch.autograd.grad(loss, asked, retain_graph=True, allow_unused=True)
+    found = {id(p): g for p, g in zip(asked, gradients, strict=False)}
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    parts = []
+    for name, parameter in rest.items():
+        kind, gradient = kinds[name.rpartition(".")[0]], found.get(id(parameter))
+        size = rms(parameter)
+        is_matrix = parameter.ndim > 1 and "Norm" not in kind
+        gain = size if "Embedding" in kind else size * math.sqrt(parameter[0].numel())
+        parts.append(
+            Part(
+                name,
+                kind,
+                list(parameter.shape),
+                size,
+                gain if is_matrix else 1.0,
+                None if gradient is None else rms(gradient),
+            )
+        )
+    return parts
 
 
 def unit_rows(traced: TracedLayer, weight: Tensor) -> Tensor:

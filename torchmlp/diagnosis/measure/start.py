@@ -1,5 +1,7 @@
 """The run before its first step: output, layers, data, gradients."""
 
+from torch import Tensor
+
 from torchmlp.diagnosis.measure.ascent import ascends, seems_to_ascend, sign_of
 from torchmlp.diagnosis.measure.data_statistics import (
     gathered,
@@ -8,7 +10,7 @@ from torchmlp.diagnosis.measure.data_statistics import (
     sorted_share,
 )
 from torchmlp.diagnosis.measure.gradients import measure_gradients
-from torchmlp.diagnosis.measure.layer_statistics import measure_layer
+from torchmlp.diagnosis.measure.layer_statistics import measure_layer, measure_parts
 from torchmlp.diagnosis.measure.output_layer import read_head
 from torchmlp.diagnosis.measure.scoring import classes_last, scoring_of
 from torchmlp.diagnosis.measure.trainability import evaluating, measure_trainability
@@ -56,6 +58,18 @@ def measure_start(
     if design.error is None:
         record.score_start = score_of(run, record)
     return record
+
+
+def _measure_sign(
+    run: TrainingRun, record: Record, trace: Trace, loss: Tensor, output: Tensor
+) -> None:
+    """Whether the loss is climbed."""
+    design, sign = record.design, sign_of(run.optimizer)
+    design.maximizes = sign < 0
+    design.ascends = ascends(trace, loss, sign)
+    if not isinstance(run, TrainingStepRun) and record.targets is not None:
+        target = run.batch(0)[1]
+        design.seems_to_ascend = seems_to_ascend(loss, output, target, record.targets, sign)
 
 
 def _ending(layers: list[TracedLayer]) -> list[str]:
@@ -115,7 +129,9 @@ def _start(
     wide = output.detach().double()
     design.output_min, design.output_max = float(wide.min()), float(wide.max())
     design.is_affine = len(found) > 1 and not any(traced.is_nonlinear for traced in found[:-1])
-    record.layers = [measure_layer(k, traced, model) for k, traced in enumerate(found, 1)]
+    record.layers = [
+        measure_layer(k, traced, model, len(batch[0])) for k, traced in enumerate(found, 1)
+    ]
     sizes = [layer.fan_in for layer in record.layers[:1]]
     record.network = "-".join(str(n) for n in sizes + [x.fan_out for x in record.layers])
     first = found[0].x if found else batch[0]
@@ -131,9 +147,6 @@ def _start(
     design.evaluating = evaluating(model, trace)
     if not loss.requires_grad:
         return
-    sign = sign_of(run.optimizer)
-    design.maximizes = sign < 0
-    design.ascends = ascends(trace, loss, sign)
-    if not isinstance(run, TrainingStepRun):
-        design.seems_to_ascend = seems_to_ascend(loss, output, batch[1], record.targets, sign)
+    record.parts = measure_parts(model, record.layers, loss)
+    _measure_sign(run, record, trace, loss, output)
     measure_gradients(run, record, batch, trace, loss, output, is_live=is_live)

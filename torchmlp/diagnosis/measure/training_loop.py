@@ -15,6 +15,7 @@ from torchmlp.diagnosis.trace.layers import find_layers
 from torchmlp.diagnosis.trace.trace import Trace
 
 REEVALUATED_STEPS = 20  # first ones, whose batch is evaluated again after the update
+RUNS_SHARE = 0.4  # of the time that a diagnosis has; the rest is for changes
 EVALUATED = 1000  # samples a score is taken on
 
 
@@ -64,7 +65,8 @@ def train(
             record.same_batch_loss_ratio.append(again / loss if loss > 0 else 1.0)
         if step == at - 1:
             then()
-        if run.deadline.has_passed:
+        is_long = run.deadline.share_passed > RUNS_SHARE and step >= at - 1
+        if is_long or run.deadline.has_passed:
             return
 
 

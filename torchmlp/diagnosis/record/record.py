@@ -17,7 +17,7 @@ VERSION = 2
 ADDED = {
     *("trainability", "ascends", "seems_to_ascend", "maximizes", "evaluating", "ending"),
     *("is_classes_second", "target_is_float", "data_form", "input_names", "target_name"),
-    *("is_dataset", "budget"),
+    *("is_dataset", "budget", "positions", "parts"),
     *("weight", "bias", "is_module", "is_turned", "activation_module"),
 }
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -227,8 +227,9 @@ class Layer:
         is_trained: whether its weight requires a gradient.
         z_counts, z_edges: histogram of the pre-activation.
         linear_range: where |φ'| is at least a tenth of its maximum, of the z seen; None if nowhere.
+        positions: places of a sample at which it is computed: pixels, steps of a sequence.
         weight, bias: the parameters' names; "" without a bias of that name.
-        is_module: whether `name` is a module's, which computes the layer when it is called.
+        is_module: whether `name` is a module's, which computes this layer and nothing else.
         is_turned: whether the weight's units are its columns.
         activation_module: the module that bends its values, by name; "" for a function in forward.
     """
@@ -252,11 +253,34 @@ class Layer:
     z_counts: list[int] = field(default_factory=list)
     z_edges: list[float] = field(default_factory=list)
     linear_range: list[float] | None = None
+    positions: int = 1
     weight: str = ""
     bias: str = ""
     is_module: bool = False
     is_turned: bool = False
     activation_module: str = ""
+
+
+@dataclass
+class Part:
+    """A parameter of no layer above: an embedding's, a normalisation's, an attention's.
+
+    Attributes:
+        name: the parameter's.
+        kind: the class of its module.
+        shape: of the parameter.
+        rms: of its elements.
+        gain: rms times √fan-in for a matrix that is multiplied by; rms for an embedding, whose rows
+            are picked; 1 for the rest.
+        gradient_rms: at the start; None where no gradient reaches it.
+    """
+
+    name: str
+    kind: str
+    shape: list[int]
+    rms: float
+    gain: float = 1.0
+    gradient_rms: float | None = None
 
 
 @dataclass
@@ -368,6 +392,7 @@ class Record:
         trials: the untouched run and the changed ones beside it.
         network: the sizes in words.
         trainability: which parameters are trained, at the start.
+        parts: what else the network is made of, looked at by weight and gradient alone.
         budget: seconds that the diagnosis was given, where they did not suffice; else None.
         version: of this form.
     """
@@ -385,6 +410,7 @@ class Record:
     trials: list[Trial] = field(default_factory=list)
     network: str = ""
     trainability: Trainability | None = None
+    parts: list[Part] = field(default_factory=list)
     budget: float | None = None
     version: int = VERSION
 

@@ -61,6 +61,11 @@ def _of_model(change: Change, record: Record) -> Iterator[str]:
 
 
 def _init(change: Change, record: Record) -> Iterator[str]:
+    resettable = {"Embedding", "EmbeddingBag", "LSTM", "GRU", "RNN", "LayerNorm", "BatchNorm1d"}
+    resettable |= {"BatchNorm2d", "GroupNorm", "RMSNorm"}
+    owners = [x.name.rpartition(".")[0] for x in record.parts if x.kind in resettable]
+    for owner in dict.fromkeys(owners):
+        yield f"{place(owner)}.reset_parameters()"
     groups: dict[str, list[str]] = {}
     for k, layer in enumerate(record.layers):
         is_last = k == len(record.layers) - 1

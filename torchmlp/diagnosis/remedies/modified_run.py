@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own spelling
 
 from torchmlp.diagnosis.measure.scoring import Scoring, class_labels, classes_last
@@ -161,6 +161,7 @@ class ModifiedRun:
 
     def _draw(self, found: list[TracedLayer]) -> None:
         torch.manual_seed(0)
+        self._reset_parts(found)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for k, traced in enumerate(found):
@@ -175,6 +176,16 @@ class ModifiedRun:
                 bias = parameters.get(f"{owner}.bias" if owner else "bias")
                 turned = traced.call.name != "linear" and weight.ndim == 2  # noqa: PLR2004
                 initialise_(weight.T if turned else weight, bias, known, name)
+
+    def _reset_parts(self, found: list[TracedLayer]) -> None:
+        """What is no layer's is drawn as torch draws it, where its module can."""
+        of_layers = {traced.call.weight.rpartition(".")[0] for traced in found}
+        for name, module in self.model.named_modules():
+            own = list(module.parameters(recurse=False))
+            is_known = name in of_layers and not isinstance(module, nn.RNNBase)
+            reset = getattr(module, "reset_parameters", None)
+            if own and not is_known and callable(reset):
+                reset()
 
     def _bend(self, found: list[TracedLayer]) -> None:
         change = self.change

@@ -119,6 +119,7 @@ class Report:
     def __str__(self) -> str:
         """The verdict, a line for each finding, then the evidence and what was tried."""
         lines = [self.verdict, *_broke(self.record), *_cut_short(self.record)]
+        lines += _seen_from_outside(self.record)
         if self.healthy and self.record.trials and is_well(self.record):
             lines += textwrap.wrap(IN_THE_LOOP, WIDTH)
         for finding in self.findings:
@@ -173,6 +174,19 @@ def _broke(record: Record) -> list[str]:
     return [] if record.nonfinite is None else [str(record.nonfinite)]
 
 
+def _seen_from_outside(record: Record) -> list[str]:
+    """What the network is made of where its values were not looked into."""
+    owners: dict[str, str] = {}
+    for part in record.parts:
+        if "Norm" not in part.kind and len(part.shape) > 1:
+            owners[part.name.rpartition(".")[0] or part.name] = part.kind
+    if not owners:
+        return []
+    named = ", ".join(f"{name} ({kind})" for name, kind in list(owners.items())[:SHOWN])
+    more = f" and {len(owners) - SHOWN} more" if len(owners) > SHOWN else ""
+    return textwrap.wrap(f"looked at by weights and gradients alone: {named}{more}", WIDTH)
+
+
 def _cut_short(record: Record) -> list[str]:
     if record.budget is None:
         return []
@@ -180,10 +194,11 @@ def _cut_short(record: Record) -> list[str]:
     ran = f"{done} of {steps} steps" if done < steps else "all steps"
     tried = len([trial for trial in record.trials if trial.name != UNTOUCHED])
     changes = f"{tried} change" if tried == 1 else f"{tried} changes"
-    return [
+    said = (
         f"the time is out ({record.budget:g} s): {ran} trained, {changes} tried; a larger budget "
         f"tries more"
-    ]
+    )
+    return [said]
 
 
 def _metric(record: Record) -> str:

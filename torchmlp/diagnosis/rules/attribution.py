@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torchmlp.diagnosis.measure.scoring import is_well
+from torchmlp.diagnosis.measure.scoring import is_well, learned
 from torchmlp.diagnosis.record.record import Record, Trial
 from torchmlp.diagnosis.record.thresholds import CONFIRMED, HELPED
 from torchmlp.diagnosis.rules.causes import CAUSES, Finding, in_order
@@ -16,6 +16,7 @@ DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not
 CONSEQUENCES = ("saturation", "dead-units")
 OF_WEIGHTS = (*CONSEQUENCES, "exploding-gradient", "vanishing-gradient")
 WEAK = "output-loss-mismatch"  # one that is uncertain: a loss that can work
+LEARNS = 0.25  # of what a probe reaches above chance
 SHORT_RUN = 150  # updates; a run of fewer is called short before its rate is called low
 START = 0.4  # of the best trial's gain: weights that are wrong explain what they make of the rest
 STRUCTURAL = 0.7  # of the best trial's gain: what was wrong before the run began comes first
@@ -39,6 +40,8 @@ def judge(record: Record) -> list[Finding]:
     certain = [finding for finding in found if finding.certain or finding.is_final]
     others = [finding for finding in found if finding not in certain]
     has_trials = bool(_gains(record))
+    if not has_trials and record.budget is not None and _learns(record):
+        return certain  # nothing has been tried that could say more
     named = _confirmed(record, certain, others) if has_trials else _untried(certain, others)
     rest = [finding.cause for finding in found if finding not in named]
     return [
@@ -121,6 +124,11 @@ def _untried(certain: Sequence[Finding], others: Sequence[Finding]) -> list[Find
     return named or by_the_rate[:1] or list(others[:1])
 
 
+def _learns(record: Record) -> bool:
+    """Whether the run, well or not, learns much of what there is."""
+    return learned(record, untouched_score(record)) > LEARNS
+
+
 def _beside(
     certain: Sequence[Finding],
     others: Sequence[Finding],
@@ -149,7 +157,8 @@ def _confirmed(
     if certain:
         return in_order([*certain, *_beside(certain, others, gains, best)])
     if best < HELPED:
-        return _untried((), others)[:1]
+        # It learns, and as well as anything that was tried: what looked suspicious was not.
+        return [] if _learns(record) else _untried((), others)[:1]
     alone = {f.cause: gains.get((f.cause,), -1.0) for f in others}
     # Weights that help when they are drawn anew are why units are saturated from the start: what
     # helps against that speaks for them.

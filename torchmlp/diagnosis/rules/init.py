@@ -96,6 +96,29 @@ def init_too_large(record: Record) -> Iterator[Finding]:
             f"{math.sqrt(2 / (layer.fan_in + layer.fan_out)):.2g} for sigmoid and tanh (Xavier).",
         )
         return
+    yield from _parts_too_large(record)
+
+
+def _parts_too_large(record: Record) -> Iterator[Finding]:
+    for part in record.parts:
+        if part.gain <= GAIN_LARGE:
+            continue
+        what = (
+            "its rows are inputs of the layers above, which are made for about 1"
+            if "Embedding" in part.kind
+            else "1 keeps the scale of what is multiplied by it"
+        )
+        yield Finding(
+            "init-too-large",
+            None,
+            "weight",
+            0,
+            {"gain": part.gain, "rms": part.rms},
+            f"The weights {part.name} ({part.kind}) are too large: rms {part.rms:.3g}, a gain of "
+            f"{part.gain:.3g}; {what}.",
+            "Leave them as torch draws them (reset_parameters), or scale them by fan-in.",
+        )
+        return
 
 
 def init_too_small(record: Record) -> Iterator[Finding]:
@@ -227,7 +250,9 @@ def delta_ratio(record: Record) -> float | None:
     deltas = [s.delta_rms for s in first_samples(record)]
     if len(deltas) < 2 or deltas[0] is None or not deltas[-1]:  # noqa: PLR2004
         return None
-    return deltas[0] / deltas[-1]
+    # A pixel's delta is small where many are averaged: what a unit gets is all of them.
+    spread = record.layers[0].positions / record.layers[-1].positions
+    return deltas[0] / deltas[-1] * max(math.sqrt(spread), 1.0)
 
 
 def _growth(record: Record) -> float:

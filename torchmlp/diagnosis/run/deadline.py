@@ -29,6 +29,11 @@ class Deadline:
         """Seconds, at least 0."""
         return max(self._end - time.perf_counter(), 0.0)
 
+    @property
+    def share_passed(self) -> float:
+        """Of the time, how much has passed; 0 without a limit."""
+        return 1 - self.left / self.seconds if math.isfinite(self.seconds) else 0.0
+
     def check(self) -> None:
         """Go on.
 

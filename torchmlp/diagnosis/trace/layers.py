@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from torchmlp.diagnosis.trace.op_names import ACTIVATIONS, ADDITIONS, NONLINEAR_OPS, RECURRENT
+from torchmlp.diagnosis.trace.op_names import (
+    ACTIVATIONS,
+    ADDITIONS,
+    NONLINEAR_OPS,
+    PRODUCTS,
+    RECURRENT,
+)
 from torchmlp.diagnosis.trace.trace import Call
 
 
@@ -62,6 +68,13 @@ class TracedLayer:
         return "own" if self.is_nonlinear else "identity"
 
 
+def _multiplies(call: Call) -> bool:
+    """Whether it is a product of two things that were computed: a gate, or attention by hand."""
+    computed = [t for t in call.args if t.ndim > 1 and not isinstance(t, nn.Parameter)]
+    is_product = call.name in PRODUCTS and not call.weight
+    return is_product and len([t for t in computed if t.requires_grad]) > 1
+
+
 def find_layers(calls: list[Call]) -> list[TracedLayer]:
     """The layers of a pass, in the order they are computed.
 
@@ -76,7 +89,7 @@ def find_layers(calls: list[Call]) -> list[TracedLayer]:
         after = calls[start + 1 : end]
         bending = [c for c in after if c.name in ACTIVATIONS and c.args]
         recurrent = calls[start].name in RECURRENT
-        written = any(c.name in NONLINEAR_OPS for c in after) or recurrent
+        written = any(c.name in NONLINEAR_OPS or _multiplies(c) for c in after) or recurrent
         found.append(
             TracedLayer(
                 calls[start], after, bending[0] if bending else None, bool(bending) or written

@@ -38,6 +38,8 @@ NONLINEAR_OPS = {
     ),
     *("min", "pow", "square", "sqrt", "rsqrt", "log", "log1p", "expm1", "reciprocal", "sin", "cos"),
     *("logaddexp", "sign", "heaviside", "erf", "sinh", "cosh", "atan", "arctan", "masked_fill"),
+    *("scaled_dot_product_attention", "multi_head_attention_forward", "softmax", "glu"),
+    *(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)),
     *("__pow__", "__rpow__", "__rtruediv__", "__rdiv__", "floor", "round", "exp2", "amax"),
 }
 LOSSES = {
@@ -56,4 +58,5 @@ TORCHS_NAMES = {
 # What leaves the numbers as they are.
 RESHAPING = {"flatten", "reshape", "view", "unflatten", "squeeze", "unsqueeze", "to", "float"}
 RESHAPING |= {"double", "permute", "transpose", "contiguous", "__getitem__", "movedim"}
+PRODUCTS = {"mul", "__mul__", "__rmul__", "matmul", "__matmul__", "bmm", "einsum", "baddbmm"}
 ADDITIONS = {"add", "__add__", "__radd__", "sub", "__sub__"}
