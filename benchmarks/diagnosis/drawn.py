@@ -146,6 +146,7 @@ def optimizer(choose: random.Random) -> tuple[str, Callable[..., Optimizer]]:
         (("SGD", 0.1), ("momentum", 0.03), ("Adam", 3e-3), ("AdamW", 3e-3), ("RMSprop", 1e-3))
     )
     rate = usual * 10 ** choose.uniform(-0.75, 0.75)
+    choose_momentum = choose.choice((0.9, 0.95))
     made = {
         "SGD": lambda p: SGD(p, rate),
         "momentum": lambda p: SGD(p, rate, momentum=choose_momentum),
@@ -153,7 +154,6 @@ def optimizer(choose: random.Random) -> tuple[str, Callable[..., Optimizer]]:
         "AdamW": lambda p: AdamW(p, rate, weight_decay=0.05),
         "RMSprop": lambda p: RMSprop(p, rate),
     }
-    choose_momentum = choose.choice((0.9, 0.95))
     return f"{kind} {rate:.2g}", made[kind]
 
 
@@ -193,8 +193,11 @@ def best(name: str) -> float:
     loss = {"classes": nn.CrossEntropyLoss(), "numbers": nn.MSELoss()}.get(kind)
     score = {"classes": accuracy, "numbers": r2}.get(kind, above(0.0))
     recipe = MapConfig(
-        *(data, stack(inputs, 64, nn.ReLU, 64, nn.ReLU, outputs)),
-        *(loss or nn.BCEWithLogitsLoss(), partial(Adam, lr=5e-3), score),
+        data,
+        stack(inputs, 64, nn.ReLU, 64, nn.ReLU, outputs),
+        loss or nn.BCEWithLogitsLoss(),
+        partial(Adam, lr=5e-3),
+        score,
         batch=32,
         steps=300,
     )

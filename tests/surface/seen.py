@@ -97,7 +97,9 @@ def diagnosis(name: str) -> dict[str, Any]:
     """What a diagnosis says of a small run: its findings, and the fields of its JSON."""
     model, loss, rate, x, labels = _case(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-    report = torchmlp.diagnose(model, loss, optimizer, (x, labels), steps=60, batch_size=24)
+    report = torchmlp.diagnose(
+        model, loss, optimizer, (x, labels), steps=60, batch_size=24, budget=None
+    )
     values = json.loads(report.to_json())
     return {
         "verdict": values["verdict"].partition(";")[0],

@@ -27,7 +27,7 @@ Y = torch.arange(40) % 3
 
 
 def layers(model: nn.Module, x: Tensor = X) -> list[Layer]:
-    return [measure_layer(k, place, model) for k, place in enumerate(found(model, x), 1)]
+    return [measure_layer(k, place, model, len(x)) for k, place in enumerate(found(model, x), 1)]
 
 
 def found(model: nn.Module, x: Tensor = X) -> list[TracedLayer]:
