@@ -412,7 +412,13 @@ def cases() -> list[Case]:
             "target-out-of-range",
             replace(GOOD, data=lambda: with_targets(blobs(), lambda y: y + 1)),
             GOOD,
+        ),
+        Case(
+            "target-out-of-range",
+            replace(GOOD, net=partial(net, 2, 8, 2)),
+            GOOD,
             layer=2,
+            variant="too few outputs",
         ),
         Case(
             "target-out-of-range",

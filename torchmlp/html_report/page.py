@@ -183,7 +183,9 @@ def _finding(number: int, finding: Finding) -> str:
 
 def _tried(report: Report) -> str:
     if not report.remedies:
-        return ""
+        code = report.findings[0].code if report.findings else ""
+        box = _box("Code of the remedy", f"<pre><code>{html(code)}</code></pre>")
+        return f"<section><h2>Do this</h2>{box}</section>" if code else ""
     record, best, trials = report.record, report.remedy, _ordered(report)
     base = [_row(t, NONE, is_best=False) for t in record.trials if t.name == UNTOUCHED][:1]
     parts = [

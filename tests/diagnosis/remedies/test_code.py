@@ -28,7 +28,8 @@ from torchmlp.diagnosis import Report
 from torchmlp.diagnosis.diagnose import start_record
 from torchmlp.diagnosis.measure.start import score_of
 from torchmlp.diagnosis.remedies.catalogue import Change, together
-from torchmlp.diagnosis.remedies.code import is_executable, place
+from torchmlp.diagnosis.remedies.code import is_executable
+from torchmlp.diagnosis.rules.parameters import place
 from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.run import TrainingRun
 from torchmlp.diagnosis.run.snapshot import restored_afterwards
@@ -100,6 +101,7 @@ RUNS: dict[str, Run] = {
     **{
         name: CASES[name].sick
         for name in (
+            "target-out-of-range-too few outputs",
             *("input-non-finite", "target-out-of-range", "target-out-of-range-beyond a sigmoid"),
             *("shape-broadcast", "output-loss-mismatch-several labels", "frozen-parameters"),
             *("output-loss-mismatch-several labels as integers", "frozen-parameters-one layer"),

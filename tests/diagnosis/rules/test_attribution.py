@@ -69,6 +69,18 @@ def test_something_is_named_where_nothing_helps() -> None:
     assert named(record) == ["init-too-large"]
 
 
+def test_a_run_that_learns_as_well_as_its_trials_has_no_finding() -> None:
+    """However suspicious it looks; one that learns nothing has."""
+    for score, best, is_named in ((0.85, 0.86, False), (0.85, 0.9, False), (0.7, 0.95, True)):
+        record = failing(("init-too-large", best), ("learning-rate-too-high", 0.5))
+        assert record.targets
+        record.targets.nearest_mean = record.targets.nearest_neighbour = None
+        record.score = score
+        record.trials[0] = replace(record.trials[0], score=score)
+        assert evaluate_rules(record)
+        assert bool(judge(record)) == is_named
+
+
 def test_without_trials_the_first_suspect_is_named() -> None:
     """The earliest cause explains the others."""
     findings = judge(failing())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from torchmlp.diagnosis.record.record import Design, Layer, Record
 from torchmlp.diagnosis.remedies.catalogue import ADAM_LR, Change
+from torchmlp.diagnosis.rules.parameters import place
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.init import auto_init
 
@@ -33,12 +34,6 @@ def code_of(change: Change, record: Record) -> str:
 def is_executable(code: str) -> bool:
     """Whether it is all done by the lines as they stand."""
     return bool(code) and not any(line.startswith("#") for line in code.splitlines())
-
-
-def place(name: str) -> str:
-    """A module as it is reached from the model: "layers.0" is model.layers[0]."""
-    parts = name.split(".") if name else []
-    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
 
 def _of_model(change: Change, record: Record) -> Iterator[str]:

@@ -16,6 +16,7 @@ DYNAMICS = CAUSES[CAUSES.index("saturation") :]  # they show in the run, and not
 CONSEQUENCES = ("saturation", "dead-units")
 OF_WEIGHTS = (*CONSEQUENCES, "exploding-gradient", "vanishing-gradient")
 WEAK = "output-loss-mismatch"  # one that is uncertain: a loss that can work
+AS_GOOD = 0.88  # of what the best trial learns
 LEARNS = 0.25  # of what a probe reaches above chance
 SHORT_RUN = 150  # updates; a run of fewer is called short before its rate is called low
 START = 0.4  # of the best trial's gain: weights that are wrong explain what they make of the rest
@@ -129,6 +130,13 @@ def _learns(record: Record) -> bool:
     return learned(record, untouched_score(record)) > LEARNS
 
 
+def _is_as_good(record: Record, gain: float) -> bool:
+    """Whether a run learns about as much as with the best change, which gained so much."""
+    floor = record.targets.chance if record.targets else 0.0
+    own = untouched_score(record) - floor
+    return gain < HELPED or own >= AS_GOOD * (own + gain)
+
+
 def _beside(
     certain: Sequence[Finding],
     others: Sequence[Finding],
@@ -156,9 +164,11 @@ def _confirmed(
     best = max(gains.values(), default=0.0)
     if certain:
         return in_order([*certain, *_beside(certain, others, gains, best)])
+    # It learns, and as well as anything that was tried: what looked suspicious was not.
+    if _learns(record) and _is_as_good(record, best):
+        return []
     if best < HELPED:
-        # It learns, and as well as anything that was tried: what looked suspicious was not.
-        return [] if _learns(record) else _untried((), others)[:1]
+        return _untried((), others)[:1]
     alone = {f.cause: gains.get((f.cause,), -1.0) for f in others}
     # Weights that help when they are drawn anew are why units are saturated from the start: what
     # helps against that speaks for them.

@@ -19,6 +19,7 @@ from torchmlp.diagnosis.record.thresholds import (
     TARGET_LARGE,
 )
 from torchmlp.diagnosis.rules.causes import Finding
+from torchmlp.diagnosis.rules.parameters import optimizer_code, place
 
 
 def input_non_finite(record: Record) -> Iterator[Finding]:
@@ -68,20 +69,22 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
         if units > 0 and (targets.high >= units or -100 < targets.low < 0):  # noqa: PLR2004  torch's ignore_index
             last = record.layers[-1] if record.layers else None
             of = f" (layer {last.index}, {last.name})" if last else ""
+            is_shifted = targets.high - targets.low < units
             wanted = targets.high + 1 - min(targets.low, 0)
             yield Finding(
                 "target-out-of-range",
-                last.index if last else None,
+                last.index if last and not is_shifted else None,
                 "target",
                 0,
                 {"lowest": targets.low, "highest": targets.high, "outputs": float(units)},
                 f"The labels run from {targets.low:.0f} to {targets.high:.0f}; the output layer"
                 f"{of} has {units} outputs, for the classes 0 to {units - 1}.",
                 "Number the classes from 0."
-                if targets.high - targets.low < units
+                if is_shifted
                 else f"Give the output layer {wanted:.0f} outputs, one for each class, or leave "
                 f"out the labels that are none.",
                 certain=True,
+                code="" if is_shifted else _more_outputs(record, int(wanted)),
             )
         return
     low, high = output_range(design.output)
@@ -124,6 +127,16 @@ def target_out_of_range(record: Record) -> Iterator[Finding]:
             f"as large as the targets.",
             "Train on (target − mean) / std and scale predictions back.",
         )
+
+
+def _more_outputs(record: Record, outputs: int) -> str:
+    """An output layer of so many outputs in the place of the one that there is."""
+    last = record.layers[-1] if record.layers else None
+    if last is None or not last.is_module or last.kind != "linear":
+        return ""
+    return (
+        f"{place(last.name)} = torch.nn.Linear({last.fan_in}, {outputs})\n{optimizer_code(record)}"
+    )
 
 
 def labels_constant(record: Record) -> Iterator[Finding]:

@@ -140,6 +140,12 @@ def no_gradient(record: Record) -> Iterator[Finding]:
     )
 
 
+def place(name: str) -> str:
+    """A module as it is reached from the model: "layers.0" is model.layers[0]."""
+    parts = name.split(".") if name else []
+    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
+
+
 def optimizer_code(record: Record) -> str:
     """A line that makes the optimizer anew, of all parameters."""
     design = record.design
