@@ -191,7 +191,8 @@ def _cut_short(record: Record) -> list[str]:
     if record.budget is None:
         return []
     done, steps = len(record.losses), record.design.steps
-    ran = f"{done} of {steps} steps" if done < steps else "all steps"
+    is_whole = done >= steps or record.nonfinite is not None
+    ran = "all steps" if is_whole else f"{done} of {steps} steps"
     tried = len([trial for trial in record.trials if trial.name != UNTOUCHED])
     changes = f"{tried} change" if tried == 1 else f"{tried} changes"
     said = (
