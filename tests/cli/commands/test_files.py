@@ -233,7 +233,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         assert "checkpoint" in told(tmp_path, "test", "--ckpt_path", path)
     assert "regular file" in told(tmp_path, "verify", "pipe.npz")
     (tmp_path / "folder.npz").mkdir()
-    assert "regular file" in told(tmp_path, "verify", "folder.npz")
+    assert "no .py, .ipynb, .npz in the folder" in told(tmp_path, "verify", "folder.npz")
 
 
 def test_gradients_of_no_end(tmp_path: Path) -> None:

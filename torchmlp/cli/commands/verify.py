@@ -4,11 +4,11 @@ from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.commands.command import Command, imports_are_done
 
 TEXT = """\
-{program} verify FILE.py              the network in a file, as it stands
-{program} verify FILE.py:NAME         a function, a class, or Class.method of it
-{program} verify FILE.ipynb[:NAME]    the same in a notebook
-{program} verify gradients.npz        gradients from anywhere, in arrays
-{program} verify FOLDER/*.py          many submissions, in a table
+{program} verify FILE.py            the network in it, as it stands
+{program} verify FILE.py:NAME       a function, class or Class.method
+{program} verify FILE.ipynb[:NAME]  the same in a notebook
+{program} verify gradients.npz      gradients from anywhere
+{program} verify FOLDER/*.py        many submissions, in a table
 
 The file's imports, functions, classes and constants are loaded; what trains or
 reads data when it is imported is not run. The network in it is called with
