@@ -21,7 +21,7 @@ x_train, _, x_test, _ = load_digits(flat=True)
 ae = AE()
 optimizer = torch.optim.Adam(ae.parameters(), lr=3e-3)
 losses = []
-for epoch in range(8):
+for epoch in range(14):
     for x in x_train[torch.randperm(len(x_train))].split(50):
         recon, z = ae(x)
         loss = F.mse_loss(recon, x)

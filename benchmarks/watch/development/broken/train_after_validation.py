@@ -16,7 +16,7 @@ model = nn.Sequential(
     nn.Flatten(), nn.Linear(64, 10),
 )
 criterion = nn.CrossEntropyLoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
 
 def validate():
