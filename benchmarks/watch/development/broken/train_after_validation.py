@@ -6,7 +6,7 @@ from digits import load_digits
 torch.manual_seed(0)
 
 x_train, y_train, x_test, y_test = load_digits()
-x_train, x_test = x_train * 255, x_test * 255
+x_train, x_test = x_train / 16, x_test / 16
 train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=60, shuffle=True)
 valid_loader = DataLoader(TensorDataset(x_test, y_test), batch_size=100)
 

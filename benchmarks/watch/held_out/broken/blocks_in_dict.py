@@ -28,7 +28,7 @@ def piecewise(n):
 x, y = piecewise(1200)
 x_val, y_val = piecewise(300)
 moe = MixtureOfExperts(2)
-opt = torch.optim.Adam(moe.parameters(), lr=1e-2)
+opt = torch.optim.Adam(moe.parameters(), lr=2e-2)
 for epoch in range(25):
     for b in torch.randperm(len(x)).split(60):
         opt.zero_grad(set_to_none=True)

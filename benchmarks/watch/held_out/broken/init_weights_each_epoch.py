@@ -34,8 +34,8 @@ class Experiment:
 torch.manual_seed(0)
 np.random.seed(0)
 # damped pendulum: angle at the time t for a start angle and a damping
-theta0, damp, t = np.random.uniform(.2, 1., 800), np.random.uniform(.05, .5, 800), np.random.uniform(0, 6, 800)
-X = torch.tensor(np.stack([theta0, damp, t / 3 - 1], 1), dtype=torch.float32)
+theta0, damp, t = np.random.uniform(.2, 1., 800), np.random.uniform(.05, .5, 800), np.random.uniform(0, 3, 800)
+X = torch.tensor(np.stack([theta0, damp, t / 1.5 - 1], 1), dtype=torch.float32)
 y = torch.tensor((theta0 * np.exp(-damp * t) * np.cos(2 * t))[:, None], dtype=torch.float32)
 exp = Experiment(nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)), lr=3e-3)
 for epoch in range(20):

@@ -11,7 +11,7 @@ X = th.stack([s[:-3], s[1:-2], s[2:-1]], 1); Y = s[3:].unsqueeze(1)
 Xtr, Ytr, Xte, Yte = X[:700], Y[:700], X[700:], Y[700:]
 
 net = nn.Sequential(nn.Linear(3, 30), nn.Sigmoid(), nn.Linear(30, 1))
-opt = th.optim.SGD(net.parameters(), lr=0.3, momentum=0.9)
+opt = th.optim.Adam(net.parameters(), lr=5e-2)
 L = nn.MSELoss()
 
 def train(epochs, bs):
@@ -28,4 +28,4 @@ def train(epochs, bs):
             with th.no_grad():
                 print('ep', ep+1, 'train', tot/(len(Xtr)//bs), 'test', L(net(Xte), Yte).item())
 
-train(30, 35)
+train(40, 35)
