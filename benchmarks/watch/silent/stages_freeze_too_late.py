@@ -44,7 +44,7 @@ def run_epoch(model, optimizer, inputs, labels):
 
 
 def fine_tune(model, epochs):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     few = torch.arange(200)
     for epoch in range(epochs):
         loss = run_epoch(model, optimizer, x[few], y[few])
@@ -57,7 +57,7 @@ def fine_tune(model, epochs):
 
 pretrained = VGG()
 opt = torch.optim.Adam(pretrained.parameters(), lr=3e-3)
-for _ in range(3):
+for _ in range(8):
     print("pretraining", run_epoch(pretrained, opt, x, y))
 model = VGG(frozen_stages=2)
 model.stages.load_state_dict(pretrained.stages.state_dict())

@@ -5,7 +5,7 @@ torch.manual_seed(0)
 
 
 class Regressor(nn.Module):
-    def __init__(self, n_in, p=0.4):
+    def __init__(self, n_in, p=0.3):
         super().__init__()
         self.p = p
         self.hidden1 = nn.Linear(n_in, 64)
@@ -14,8 +14,8 @@ class Regressor(nn.Module):
 
     def forward(self, x):
         x = torch.relu(self.hidden1(x))
-        x = nn.Dropout(self.p)(x)
         x = torch.relu(self.hidden2(x))
+        x = nn.Dropout(self.p)(x)
         return self.output(x)
 
 

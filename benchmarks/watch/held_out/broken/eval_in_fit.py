@@ -6,13 +6,13 @@ import imageset
 class Estimator:
     """fit / predict / score"""
 
-    def __init__(self, lr=0.05, batch_size=50, seed=0):
+    def __init__(self, lr=0.1, batch_size=50, seed=0):
         torch.manual_seed(seed)
         self.batch_size = batch_size
         blocks = []
         width = 49
         for _ in range(5):
-            blocks += [nn.Linear(width, 64, bias=False), nn.BatchNorm1d(64, momentum=0.01), nn.Dropout(0.1), nn.ReLU()]
+            blocks += [nn.Linear(width, 64, bias=False), nn.BatchNorm1d(64), nn.Dropout(0.1), nn.ReLU()]
             width = 64
         self.net = nn.Sequential(nn.Flatten(), *blocks, nn.Linear(width, 10))
         self.opt = torch.optim.SGD(self.net.parameters(), lr=lr, momentum=0.9)

@@ -29,7 +29,7 @@ class Trainer:
         loss = self.loss_function(self.module(inputs), targets)
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def fit(self, inputs: Tensor, targets: Tensor) -> None:
         for epoch in range(self.config.max_epochs):
