@@ -109,3 +109,14 @@ def test_a_pixel_among_many_has_a_small_delta() -> None:
     report = diagnose(model, nn.CrossEntropyLoss(), sgd, data, steps=3, remedies=False)
     assert report.record.layers[0].positions == 38 * 38
     assert "vanishing-gradient" not in [finding.cause for finding in report.findings]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3)])
+def test_parameters_without_axes_or_numbers(shape: tuple[int, ...]) -> None:
+    """A factor of the whole network, and parameters that hold nothing, are no layers."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    model.register_parameter("extra", nn.Parameter(torch.ones(shape)))
+    adam = Adam(model.parameters(), lr=1e-2)
+    data = (IDS.float(), LABELS)
+    report = diagnose(model, nn.CrossEntropyLoss(), adam, data, steps=5, remedies=False)
+    assert {part.name for part in report.record.parts} == {"extra"}

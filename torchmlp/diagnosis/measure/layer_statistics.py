@@ -90,7 +90,7 @@ def measure_parts(model: nn.Module, layers: Sequence[Layer], loss: Tensor) -> li
         kind, gradient = kinds[name.rpartition(".")[0]], found.get(id(parameter))
         size = rms(parameter)
         is_matrix = parameter.ndim > 1 and "Norm" not in kind
-        gain = size if "Embedding" in kind else size * math.sqrt(parameter[0].numel())
+        gain = size if "Embedding" in kind else size * math.sqrt(math.prod(parameter.shape[1:]))
         parts.append(
             Part(
                 name,

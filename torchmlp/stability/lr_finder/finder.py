@@ -146,6 +146,7 @@ def find_learning_rate(
     """
     _check(low, high, steps)
     with restored_afterwards(model, optimizer):  # reading the data may draw random numbers
+        model.train()  # the rate is one to train with
         run = TrainingRun(model, loss, optimizer, read_batches(data, batch_size, steps))
         name = loss if isinstance(loss, str) else None
         return find_for(run, low=low, high=high, steps=steps, loss=name)
