@@ -15,7 +15,16 @@ PACKAGE = Path(torchmlp.__file__).parent
 # From the bottom to the top; torchmlp/__init__.py stands over the house and shows what is public.
 ORDER = (
     *("_runtime", "_compat", "kernels", "autograd", "nn", "data", "engine", "foreign", "gradcheck"),
-    *("lightning", "examples", "diagnosis", "stability", "figures", "html_report", "cli"),
+    *(
+        "lightning",
+        "examples",
+        "diagnosis",
+        "watching",
+        "stability",
+        "figures",
+        "html_report",
+        "cli",
+    ),
 )
 FLOORS = {f"torchmlp.{name}": number for number, name in enumerate(ORDER)}
 FLOORS["torchmlp"] = len(ORDER)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torchmlp.nn.param_groups import scale_rates
     from torchmlp.stability.coordinate_check import coordinate_check
     from torchmlp.stability.lr_finder.finder import find_learning_rate
+    from torchmlp.watching import WatchReport, watch
 
 __all__ = [
     "MLP",
@@ -52,6 +53,7 @@ __all__ = [
     "Report",
     "TrainingState",
     "VerifyReport",
+    "WatchReport",
     "check_gradients",
     "close_enough",
     "coordinate_check",
@@ -68,6 +70,7 @@ __all__ = [
     "training_states",
     "until",
     "verify",
+    "watch",
 ]
 
 # Torch takes a second to import and Lightning several: each name waits until it is asked for, so
@@ -77,6 +80,7 @@ _HOME = {
     "diagnosis": ["Finding", "Report", "diagnose"],
     "diagnosis.monitor": ["HealthMonitor"],
     "nn": ["MLP", "Dense"],
+    "watching": ["WatchReport", "watch"],
     "stability.coordinate_check": ["coordinate_check"],
     "stability.lr_finder.finder": ["find_learning_rate"],
     "lightning.classifier": ["Classifier"],
@@ -115,3 +119,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext torchmlp` calls: it makes `%%watch` known to a notebook."""
+    from torchmlp.watching.magic import load  # noqa: PLC0415  imports torch
+
+    load(shell)

@@ -67,6 +67,9 @@ def version_of(tensor: Tensor) -> int:
     return getattr(tensor, "_version", 0)
 
 
+dispatch_modes: Callable[[], int] = _find("_C._len_torch_dispatch_stack") or (lambda: 0)
+
+
 # A view without the bookkeeping of one.
 unsafe_view: Callable[..., Tensor] = _find("ops.aten._unsafe_view.default") or torch.reshape
 
@@ -202,3 +205,38 @@ def takes_context(function: Any) -> bool:
 run_backward: Callable[..., Any] | None = _find(
     "autograd.variable.Variable._execution_engine.run_backward"
 )
+
+
+# What a loop that is watched must pass.
+
+# The module and the name under which torch.autograd's backward and grad find the engine.
+autograd_with_engine: tuple[Any, str] | None = (
+    (torch.autograd, "_engine_run_backward")
+    if hasattr(torch.autograd, "_engine_run_backward")
+    else None
+)
+# The iterator whose __next__ every DataLoader draws its batches by.
+loader_iterator: Any = _find("utils.data.dataloader._BaseDataLoaderIter")
+
+
+def function_mode_stack() -> list[Any]:
+    """The torch function modes that are on, the outermost first."""
+    return [torch._C._get_function_stack_at(k) for k in range(function_modes())]
+
+
+def restack_function_modes(modes: list[Any]) -> None:
+    """Put these modes in the place of those that are on, the outermost first."""
+    for _ in range(function_modes()):
+        torch._C._pop_torch_function_stack()
+    for mode in modes:
+        torch._C._push_on_torch_function_stack(mode)
+
+
+def is_device_mode(mode: Any) -> bool:
+    """Whether a mode is torch.device's, which torch keeps outermost."""
+    return type(mode).__name__ == "DeviceContext"
+
+
+def is_last_step_hook(handle: Any) -> bool:
+    """Whether a hook of all optimizers is called last, so that it can be removed meanwhile."""
+    return bool(next(reversed(all_optimizers._global_optimizer_post_hooks), None) == handle.id)

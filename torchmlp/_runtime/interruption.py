@@ -95,6 +95,24 @@ class Interruption:
             watch.join()
             os.close(read)
 
+    @contextmanager
+    def left_to_python(self) -> Iterator[None]:
+        """Inside, signals do what they do in any Python program: another's code is being run."""
+        if threading.current_thread() is not threading.main_thread() or not _HEARD:
+            yield
+            return
+        woken = signal.set_wakeup_fd(-1)
+        before = {number: signal.getsignal(number) for number in _HEARD[-1][1]}
+        for number in before:
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+
     def _come(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two of its lines."""
         del frame

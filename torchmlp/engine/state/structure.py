@@ -105,7 +105,10 @@ def is_fusible(optimizer: Optimizer) -> bool:
     """Whether a step of the optimizer is `sgd_update` and nothing else."""
     step = optimizer.__dict__.get("step")  # a scheduler puts one there that counts
     counts = step is None or hasattr(step, "_wrapped_by_lr_sched")
-    return type(optimizer) is SGD and counts and not any(optimizer_hooks(optimizer))
+    hooks = (hook for hooks in optimizer_hooks(optimizer) for hook in hooks.values())
+    # Those that only listen must not change what is computed.
+    heard = all(getattr(hook, "only_listens", False) for hook in hooks)
+    return type(optimizer) is SGD and counts and heard
 
 
 def unsupported_reason(

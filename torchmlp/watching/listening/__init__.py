@@ -1,0 +1,1 @@
+"""Hearing what a training loop does, where every loop must pass."""
