@@ -17,8 +17,6 @@ from torchmlp.cli.terminal import streams
 from torchmlp.cli.terminal.errors import UsageError, reason
 from torchmlp.cli.terminal.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 
-HELP = {"-h", "--help"}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
@@ -63,11 +61,11 @@ def _run(words: list[str], interruption: Interruption) -> int:
     if words[:1] == ["--version"]:
         print(f"torchmlp {__version__}")  # noqa: T201  the program's output
         return DONE
-    if words and words[0] in HELP:
+    if words[:1] in (["-h"], ["--help"]):
         print(overview(COMMANDS.values()), end="")  # noqa: T201  the program's output
         return DONE
     command, rest = _command(words)
-    if HELP & {*rest}:
+    if command.asks_for_help(rest):
         print(command.help(), end="")  # noqa: T201  the program's output
         return DONE
     return command.run(rest, interruption)

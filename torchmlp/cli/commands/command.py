@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from torchmlp._runtime.interruption import Interruption
 from torchmlp.cli.parsing.arguments import rewrite
@@ -22,6 +23,7 @@ class Command:
         run: does it, with the words after the name, and returns the exit code. It raises
             `UsageError` for a line that it does not take.
         lists_options: whether all options of LightningCLI follow in the help.
+        runs_script: whether its words end in a script and the script's own.
     """
 
     name: str
@@ -29,6 +31,12 @@ class Command:
     text: str
     run: Callable[[list[str], Interruption], int]
     lists_options: bool = False
+    runs_script: bool = False
+
+    def asks_for_help(self, words: list[str]) -> bool:
+        """Whether the words after the command ask for its help, and not for a script's."""
+        own = takewhile(lambda word: word.startswith("-"), words) if self.runs_script else words
+        return bool({"-h", "--help"} & {*own})
 
     def help(self) -> str:
         """What --help prints; nothing that takes long to import is needed for it."""
