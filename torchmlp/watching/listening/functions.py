@@ -10,6 +10,7 @@ from torchmlp._compat.torch_internals import (
     is_device_mode,
     restack_function_modes,
 )
+from torchmlp.watching.listening.patches import hidden
 
 # (function, its arguments by position, by name, what it returned)
 Heard = Callable[[str, tuple[Any, ...], dict[str, Any], Any], None]
@@ -28,6 +29,7 @@ class FunctionListener(TorchFunctionMode):
         super().__init__()
         self.wanted, self.heard = wanted, heard
 
+    @hidden
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call it, and tell."""
         del types

@@ -9,7 +9,8 @@ from typing import Any
 HIDDEN = "<frozen importlib._bootstrap_of_torchmlp>"
 
 
-def _hidden(replacement: Any) -> Any:
+def hidden(replacement: Any) -> Any:
+    """The function itself, which Python's warnings no longer take for a caller."""
     replacement.__code__ = replacement.__code__.replace(co_filename=HIDDEN)
     return replacement
 
@@ -25,7 +26,7 @@ class Patches:
         original = vars(owner).get(name)
         if original is None:
             return
-        replacement = functools.wraps(original)(_hidden(make(original)))
+        replacement = functools.wraps(original)(hidden(make(original)))
         setattr(owner, name, replacement)
         self._made.append((owner, name, original, replacement))
 
