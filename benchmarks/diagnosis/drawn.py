@@ -159,7 +159,7 @@ def optimizer(choose: random.Random) -> tuple[str, Callable[..., Optimizer]]:
 
 def drawn(seed: int) -> tuple[str, str, MapConfig]:
     """The run of a seed: what it is, its data's name, and how it is made."""
-    choose = random.Random(seed)  # noqa: S311
+    choose = random.Random(seed)  # noqa: S311  no secret
     name = choose.choice(list(DATA))
     data, inputs, outputs, kind = DATA[name]
     said, net = network(choose, inputs, outputs)
@@ -181,7 +181,7 @@ def trained(problem: Problem) -> tuple[float, float]:
     for step in range(problem.steps):
         x, target = problem.batches[step % len(problem.batches)]
         problem.optimizer.zero_grad()
-        problem.loss(problem.model(x), target).backward()  # type: ignore[no-untyped-call]
+        problem.loss(problem.model(x), target).backward()  # type: ignore[no-untyped-call]  # torch's
         problem.optimizer.step()
     return max(before, 0.0), problem.score(problem.model, problem.batches)
 

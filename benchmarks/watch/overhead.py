@@ -48,7 +48,7 @@ def seconds(make: Callable[[], tuple[nn.Module, torch.Tensor]], *, watched: bool
         for x, y in zip(batches, targets, strict=True):
             times.append((time.perf_counter(), time.process_time()))
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
         times.append((time.perf_counter(), time.process_time()))
     at = torch.tensor(times, dtype=torch.float64)

@@ -586,9 +586,9 @@ def test_what_is_left_out_on_purpose_is_no_finding(name: str) -> None:
     torch.manual_seed(0)
     model = normalized()
     if name == "a head":
-        model[0].requires_grad_(False)  # type: ignore[index]
+        model[0].requires_grad_(False)  # type: ignore[index]  # a Sequential
     elif name == "statistics":
-        model[1].eval()  # type: ignore[index]
+        model[1].eval()  # type: ignore[index]  # a Sequential
     else:
         model = Taught()
     trained = [p for p in model.parameters() if p.requires_grad]

@@ -36,7 +36,7 @@ def both(script: Callable[[], Any], **options: Any) -> None:
     results = []
     for watched in (False, True):
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002  the global one, on purpose
         if watched:
             with watch(**options):
                 result = script()
@@ -220,7 +220,7 @@ def checkpoints(reentrant: bool) -> list[Any]:
         sgd.zero_grad()
         F.cross_entropy(b(checkpoint(a, x, use_reentrant=reentrant)), Y).backward()
         sgd.step()
-    return [p.detach() for p in (*a.parameters(), *b.parameters(), x.grad)]  # type: ignore[union-attr]
+    return [p.detach() for p in (*a.parameters(), *b.parameters(), x.grad)]  # type: ignore[union-attr]  # it is there
 
 
 class Cube(torch.autograd.Function):

@@ -85,7 +85,7 @@ def test_skorch() -> None:
 def test_torchmlps_own_classifier(tmp_path: Path) -> None:
     """The trainer of this package."""
     pl = lightning()
-    from torchmlp import Classifier  # noqa: PLC0415
+    from torchmlp import Classifier  # noqa: PLC0415  seconds
 
     with watch() as watched:
         model = Classifier(in_features=6, hidden=16, out_features=3)

@@ -42,7 +42,7 @@ class Parts:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self.loss: tuple[str, dict[str, Any], tuple[int, ...], tuple[int, ...]] | None = None
+        self.loss: tuple[str, dict[str, Any], tuple[int, ...]] | None = None
         self.heard: tuple[str, dict[str, Any], Tensor, Tensor, Tensor] | None = None
         self.copies: tuple[nn.Module, Optimizer] | None = None
         self.original: nn.Module | None = None
@@ -100,7 +100,7 @@ class Parts:
         except Exception:  # noqa: BLE001  whatever a user's class does when it is copied
             return False
         name, options, output, _, _ = heard
-        self.loss = (name, options, tuple(output.shape[1:]), ())
+        self.loss = (name, options, tuple(output.shape[1:]))
         self.original = model
         self.model_site = self.loop.made(model)[0]
         self.optimizer_site = self.loop.seen(optimizer).made
@@ -128,7 +128,7 @@ class Parts:
         """The run that these parts are; None where the loop is no plain one."""
         if self.is_odd or self.copies is None or self.loss is None or not self.batches:
             return None
-        name, options, shape, _ = self.loss
+        name, options, shape = self.loss
 
         def loss(output: Tensor, target: Tensor) -> Tensor:
             return getattr(functional, name)(output.reshape(-1, *shape), target, **options)  # type: ignore[no-any-return]  # a loss of torch's

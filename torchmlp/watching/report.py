@@ -4,6 +4,7 @@ import json
 import os
 import textwrap
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 from torchmlp.diagnosis.record.record import plain
@@ -84,8 +85,6 @@ class WatchReport:
 
     def _repr_html_(self) -> str:
         """The text, for a notebook."""
-        from html import escape  # noqa: PLC0415
-
         return f"<pre>{escape(str(self))}</pre>"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812  as people write it
 from torch.optim import Adam
 
 from torchmlp.diagnosis import Report, diagnose

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812  as people write it
 
 from tests.diagnosis.runs import (
     BINARY,
@@ -51,7 +51,7 @@ def follow(code: str, run: Run, steps: int) -> float:
         record = start_record(subject, start, steps)
     for step in range(steps):
         optimizer.zero_grad()
-        subject.forward(subject.batch(step))[1].backward()  # type: ignore[no-untyped-call]
+        subject.forward(subject.batch(step))[1].backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
     score = score_of(subject, record)
     assert score is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812  as people write it
 from torch.optim import SGD
 
 from tests.diagnosis.runs import blobs, in_batches, net
@@ -18,7 +18,7 @@ from torchmlp.diagnosis.run.batches import read_batches
 from torchmlp.diagnosis.run.elements import elements_of
 
 X, Y = blobs()
-Named = namedtuple("Named", "image label")  # noqa: PYI024
+Named = namedtuple("Named", "image label")  # noqa: PYI024  as people write it
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ def test_a_schedule_stepped_with_every_batch() -> None:
         if kind == "one cycle":
             schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 0.1, total_steps=120)
         else:
-            schedule = torch.optim.lr_scheduler.StepLR(opt, 10, gamma=0.1)  # type: ignore[assignment]
+            schedule = torch.optim.lr_scheduler.StepLR(opt, 10, gamma=0.1)  # type: ignore[assignment]  # another schedule
         for _ in range(12):
             for x, y in batches(10):
                 opt.zero_grad()

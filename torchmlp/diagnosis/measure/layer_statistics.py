@@ -52,7 +52,7 @@ def measure_layer(index: int, traced: TracedLayer, model: nn.Module, rows: int) 
         is_module=is_module
         and traced.call.module == owner
         and not any(call.module == owner for call in traced.after),
-        is_turned=traced.call.name != "linear" and weight.ndim == 2,  # noqa: PLR2004
+        is_turned=traced.call.name != "linear" and weight.ndim == 2,  # noqa: PLR2004  axes
         activation_module=activation_module(traced),
     )
     if bias is not None:

@@ -456,7 +456,7 @@ def _read(kind: Any, value: Any) -> Any:
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         known = [f for f in fields(kind) if f.name in value or f.name not in ADDED]
-        return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in known})  # type: ignore[operator]
+        return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in known})  # type: ignore[operator]  # a dataclass
     if origin is list:
         return [_read(arguments[0], item) for item in value]
     if type(None) in arguments:

@@ -264,7 +264,7 @@ def _finite(record: Record, names: _Names) -> Iterator[str]:
     inputs = record.inputs
     yield from names.read()
     # A feature that is mostly lost leaves so large a share behind.
-    lost = bool(inputs) and inputs.nonfinite > 0.5 / max(inputs.features, 1)  # type: ignore[union-attr]
+    lost = bool(inputs) and inputs.nonfinite > 0.5 / max(inputs.features, 1)  # type: ignore[union-attr]  # it is there
     if lost:
         yield "known = torch.isfinite(x).float().mean(0) > 0.5"
     yield "def finite(x, target):"
@@ -339,8 +339,8 @@ def _stable_loss(change: Change, record: Record) -> Iterator[str]:
         yield f"loss = torch.nn.CrossEntropyLoss({given})"
         return
     labels = "target.argmax(-1)" if is_row else "target.reshape(-1).long()"
-    output = "output" if len(design.output_shape) <= 2 else "output.flatten(0, -2)"  # noqa: PLR2004
-    if len(design.output_shape) > 2 and design.is_classes_second:  # noqa: PLR2004
+    output = "output" if len(design.output_shape) <= 2 else "output.flatten(0, -2)"  # noqa: PLR2004  axes
+    if len(design.output_shape) > 2 and design.is_classes_second:  # noqa: PLR2004  axes
         output = "output.movedim(1, -1).flatten(0, -2)"
     yield f"loss = lambda output, target: {functional}.cross_entropy("
     yield f"    {output}, {labels}{', ' + given if given else ''}"

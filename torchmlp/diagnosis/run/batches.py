@@ -98,7 +98,7 @@ def _is_whole(data: Any, model: nn.Module | None) -> bool:
     """Whether the data are all samples at once: inputs and targets, by position or by name."""
     kinds = Tensor if model is None else ARRAYS
     if isinstance(data, tuple | list) and not hasattr(data, "_asdict"):
-        is_pair = len(data) == 2 if model is None else len(data) > 1  # noqa: PLR2004
+        is_pair = len(data) == 2 if model is None else len(data) > 1  # noqa: PLR2004  inputs, targets
         return is_pair and all(isinstance(part, kinds) for part in data)
     if model is None or isinstance(data, Dataset | DataLoader):
         return False

@@ -115,12 +115,12 @@ class Trace(TorchFunctionMode):
                 register_module_forward_pre_hook(lambda module, _x: self._inside.append(module)),
                 register_module_forward_hook(self._leave, always_call=True),
             ]
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch's
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Record no more."""
-        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]  # torch's
         for hook in self._hooks:
             hook.remove()
 

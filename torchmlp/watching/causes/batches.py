@@ -145,7 +145,6 @@ class SameBatch(Rule):
         self.rows = (0, 0)
         self.site: Site | None = None
         self.cut: dict[int, tuple[Any, int, Site | None]] = {}
-        self.drawn = self.started = 0
         self.whole: int | None = None
         self.loader: Site | None = None
         self.from_loader = False
@@ -162,7 +161,6 @@ class SameBatch(Rule):
         self.batch: dict[int, Any] = {}
 
     def loader_started(self, loader: Any, site: Site | None) -> None:
-        self.started += 1
         try:
             self.whole = len(loader.dataset)
         except (TypeError, AttributeError):
@@ -170,7 +168,6 @@ class SameBatch(Rule):
         self.loader = site
 
     def batch_drawn(self, _iterator: Any, batch: Any, _site: Site | None) -> None:
-        self.drawn += 1
         parts = batch if isinstance(batch, tuple | list) else [batch]
         self.batch = {id(part): (part, self.whole) for part in parts if isinstance(part, Tensor)}
 

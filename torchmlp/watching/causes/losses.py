@@ -1,5 +1,6 @@
 """Mistakes in how the loss is computed."""
 
+import linecache
 import math
 import re
 import weakref
@@ -341,8 +342,6 @@ def is_scalar(node: Any) -> bool:
 
 
 def _lines(file: str) -> list[str]:
-    import linecache  # noqa: PLC0415
-
     return linecache.getlines(file)
 
 

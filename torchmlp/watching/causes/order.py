@@ -125,15 +125,19 @@ class Orders:
         turns.left = [(p, version_of(p.grad)) for p in sample if p.grad is not None]
 
 
-class GradientsNotCleared(Rule):
-    """Each backward pass adds to the gradients that the last step has already used."""
-
-    cause = "gradients-not-cleared"
-    stage = Stage.BACKWARD
+class _OfOrders(Rule):
+    """A cause that reads what was seen of the optimizers' gradients."""
 
     def __init__(self, loop: Loop, orders: Orders) -> None:
         super().__init__(loop)
         self.orders = orders
+
+
+class GradientsNotCleared(_OfOrders):
+    """Each backward pass adds to the gradients that the last step has already used."""
+
+    cause = "gradients-not-cleared"
+    stage = Stage.BACKWARD
 
     def found(self) -> Finding | None:
         for seen, turns in self.orders.turns.items():
@@ -155,16 +159,12 @@ class GradientsNotCleared(Rule):
         return None
 
 
-class ClearedBeforeStep(Rule):
+class ClearedBeforeStep(_OfOrders):
     """The gradients are cleared between backward and step: no step ever has one."""
 
     cause = "cleared-before-step"
     stage = Stage.UPDATE
     explains = ("no-backward",)
-
-    def __init__(self, loop: Loop, orders: Orders) -> None:
-        super().__init__(loop)
-        self.orders = orders
 
     def found(self) -> Finding | None:
         for seen, turns in self.orders.turns.items():
@@ -184,16 +184,12 @@ class ClearedBeforeStep(Rule):
         return None
 
 
-class StepBeforeBackward(Rule):
+class StepBeforeBackward(_OfOrders):
     """The step is taken before the backward pass whose gradients it needs."""
 
     cause = "step-before-backward"
     stage = Stage.UPDATE
     explains = ("no-backward",)
-
-    def __init__(self, loop: Loop, orders: Orders) -> None:
-        super().__init__(loop)
-        self.orders = orders
 
     def found(self) -> Finding | None:
         for seen, turns in self.orders.turns.items():
@@ -227,7 +223,7 @@ def _steps_first(seen: SeenOptimizer, turns: Turns) -> bool:
     return step.line < backward.line
 
 
-class NoBackward(Rule):
+class NoBackward(_OfOrders):
     """Steps are taken and nobody computes a gradient."""
 
     cause = "no-backward"
@@ -235,8 +231,7 @@ class NoBackward(Rule):
     only_close = frozenset({"model_called"})
 
     def __init__(self, loop: Loop, orders: Orders) -> None:
-        super().__init__(loop)
-        self.orders = orders
+        super().__init__(loop, orders)
         self.trained: Site | None = None
 
     def model_called(self, call: Any) -> None:
@@ -260,7 +255,7 @@ class NoBackward(Rule):
         return None
 
 
-class NoOptimizerStep(Rule):
+class NoOptimizerStep(_OfOrders):
     """Gradients are computed and nothing is ever done with them."""
 
     cause = "no-optimizer-step"
@@ -269,8 +264,7 @@ class NoOptimizerStep(Rule):
     SURE = 10  # backward passes; fewer are somebody's look at gradients
 
     def __init__(self, loop: Loop, orders: Orders) -> None:
-        super().__init__(loop)
-        self.orders = orders
+        super().__init__(loop, orders)
         self.start: dict[int, tuple[Tensor, Tensor]] = {}
         self.site: Site | None = None
         self.fed = 0
