@@ -13,6 +13,9 @@ STYLES = {
     "engine (torch)": (50, "D", "#ff9f4a"),
     "nn.Sequential + fused SGD": (30, "o", "#1f4e9c"),
     "nn.Sequential + SGD": (30, "o", "#7aa6dc"),
+    "nn.Sequential + fused Adam": (30, "o", "#1f4e9c"),
+    "nn.Sequential + foreach Adam": (30, "v", "#7aa6dc"),
+    "nn.Sequential + Adam": (30, "o", "#7aa6dc"),
     "torch.compile(whole step)": (34, "^", "#187a4b"),
     "torch.compile(model) + fused SGD": (34, "^", "#79c79b"),
     "jax.jit(whole step)": (34, "s", "#7b3fa0"),
@@ -22,9 +25,9 @@ STYLES = {
 RANGE_TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500]
 
 
-def draw_steps(table: Path, picture: Path) -> None:
+def draw_steps(table: Path, picture: Path, optimizer: str) -> None:
     """Multiples of the floor, a line for each network, a panel for each count of threads."""
-    rows = read(table)
+    rows = [row for row in read(table) if row.get("optimizer", "sgd") == optimizer]
     pyplot = _pyplot()
     counts = sorted({int(row["threads"]) for row in rows})
     names = list(dict.fromkeys((row["network"], int(row["batch"])) for row in rows))
@@ -52,23 +55,24 @@ def draw_steps(table: Path, picture: Path) -> None:
             low = [float(row["ratio_p25"]) for row in chosen]
             high = [float(row["ratio_p75"]) for row in chosen]
             panel.hlines(y, low, high, color=colour, linewidth=1.2, alpha=0.7)
-            panel.scatter(x, y, size, color=colour, marker=marker, label=name, zorder=3)
+            if chosen:
+                panel.scatter(x, y, size, color=colour, marker=marker, label=name, zorder=3)
         _multiples(panel, "x")
-        panel.set_xlabel("multiples of the matrix products alone (log)")
+        floor = "the matrix products" + (" and Adam's sweep" if optimizer == "adam" else " alone")
+        panel.set_xlabel(f"multiples of {floor} (log)")
         panel.set_title(_threads(threads), fontsize=11)
         panel.set_ylim(-len(names) + 0.5, 0.5)
     panels[0][0].set_yticks(list(places.values()), [f"{name}  B {b}" for name, b in names])
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=3, fontsize=9)
-    figure.suptitle(
-        f"One training step on {_machine(rows)}, torch {rows[-1]['torch']}", fontsize=12
-    )
+    what = f"One training step, {'Adam' if optimizer == 'adam' else 'SGD'}"
+    figure.suptitle(f"{what}, on {_machine(rows)}, torch {rows[-1]['torch']}", fontsize=12)
     figure.savefig(picture, dpi=150)
 
 
-def draw_scaling(table: Path, picture: Path) -> None:
+def draw_scaling(table: Path, picture: Path, optimizer: str) -> None:
     """Four panels: width, depth, batch, images; dashed lines are of more threads."""
-    rows = read(table)
+    rows = [row for row in read(table) if row.get("optimizer", "sgd") == optimizer]
     pyplot = _pyplot()
     figure, panels = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained")
 
@@ -111,7 +115,7 @@ def draw_scaling(table: Path, picture: Path) -> None:
         else:
             _multiples(panel, "y")
             panel.axhline(1, color="#444444", linewidth=1)
-            panel.set_ylabel("multiples of the products")
+            panel.set_ylabel("multiples of the floor")
         panel.grid(visible=True, which="both", color="#e6e6e6", linewidth=0.6)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)

@@ -90,11 +90,11 @@ def _status(name: str) -> int:
 
 def measure(provider: str, problem: Problem) -> Row:
     """One row; to be called once in a process."""
-    small = STEPS[provider](Problem("784-16-10", 8))
+    small = STEPS["sgd"][provider](Problem("784-16-10", 8))
     small.take()
     small.take()
-    resident_bytes = resident(STEPS[provider](problem))
-    allocated_bytes = allocated(STEPS[provider](problem))
+    resident_bytes = resident(STEPS["sgd"][provider](problem))
+    allocated_bytes = allocated(STEPS["sgd"][provider](problem))
     layer_bytes = 4 * problem.batch * sum(problem.sizes[1:])
     return Row(
         network=problem.network,

@@ -20,10 +20,12 @@ class Problem:
     Attributes:
         network: its sizes: 784-128-10, or 784-64x8-10 for eight hidden layers of 64.
         batch: samples, B.
+        optimizer: "sgd" or "adam", the latter with torch's defaults but for the rate.
     """
 
     network: str
     batch: int
+    optimizer: str = "sgd"
 
     @cached_property
     def sizes(self) -> list[int]:

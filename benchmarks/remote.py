@@ -9,23 +9,32 @@ import os
 import subprocess
 import sys
 import time
-from importlib import util
-from importlib.metadata import version
+from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection, Pipe
 
 from other_steps import STEPS
 from problem import Floats, Problem
 
 LIBRARIES = {"numpy": "numpy", "jax.jit(whole step)": "jax", "scikit-learn partial_fit": "sklearn"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+# What has to be installed for them, by the optimizer where one needs more.
+DISTRIBUTIONS = {
+    "numpy": ["numpy"],
+    "jax": ["jax"],
+    ("jax", "adam"): ["jax", "optax"],
+    "sklearn": ["scikit-learn"],
+}
 
 
 class Remote:
     """A provider in another process. Times itself, for `timing.compare`."""
 
-    def __init__(self, library: str, problem: Problem, threads: int) -> None:
+    def __init__(
+        self, library: str, problem: Problem, threads: int, rate: float, python: str
+    ) -> None:
         self.pipe, theirs = Pipe()
-        words = [sys.executable, __file__, library, problem.network, str(problem.batch)]
+        words = [python, __file__, library, problem.network, str(problem.batch)]
+        words += [problem.optimizer, str(rate)]
         with theirs:
             descriptor = theirs.fileno()
             self.process = subprocess.Popen(
@@ -49,15 +58,38 @@ class Remote:
         self.process.wait()
 
 
-def missing(library: str) -> bool:
-    """Whether it is not installed."""
-    return util.find_spec(library) is None
+@dataclass(frozen=True)
+class Peers:
+    """The libraries that an interpreter has.
+
+    Attributes:
+        python: its path; another than this process's where JAX is not to be beside torch.
+    """
+
+    python: str = sys.executable
+
+    def missing(self, library: str, optimizer: str) -> str:
+        """The distribution that would have to be installed; "" where nothing would."""
+        found = self._versions(library, optimizer)
+        return next((name for name, version in found.items() if not version), "")
+
+    def names_and_versions(self, library: str, optimizer: str) -> str:
+        """Say, "jax 0.10.2, optax 0.2.8"."""
+        found = self._versions(library, optimizer)
+        return ", ".join(f"{name} {version}" for name, version in found.items())
+
+    def _versions(self, library: str, optimizer: str) -> dict[str, str]:
+        names = DISTRIBUTIONS.get((library, optimizer), DISTRIBUTIONS[library])
+        return {name: _version(self.python, name) for name in names}
 
 
-def name_and_version(library: str) -> str:
-    """Say, "jax 0.10.2"."""
-    distribution = DISTRIBUTIONS.get(library, library)
-    return f"{distribution} {version(distribution)}"
+@cache
+def _version(python: str, distribution: str) -> str:
+    """Of a distribution that an interpreter has; "" where it has none."""
+    code = f"from importlib.metadata import version; print(version({distribution!r}))"
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -76,7 +108,7 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def serve(library: str, problem: Problem, pipe: Connection, rate: float = 1e-6) -> None:
+def serve(library: str, problem: Problem, pipe: Connection, rate: float) -> None:
     """Answer requests until the other end closes the pipe."""
     step = STEPS[library](problem, rate)
     while True:
@@ -101,4 +133,5 @@ def serve(library: str, problem: Problem, pipe: Connection, rate: float = 1e-6) 
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Problem(sys.argv[2], int(sys.argv[3])), Connection(int(sys.argv[4])))
+    _, name, network, batch, optimizer, eta, descriptor = sys.argv
+    serve(name, Problem(network, int(batch), optimizer), Connection(int(descriptor)), float(eta))

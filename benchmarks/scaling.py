@@ -2,10 +2,11 @@
 
     python benchmarks/scaling.py                        1 and 2 threads, a process for each
     python benchmarks/scaling.py --axes width --rounds 10
-    python benchmarks/scaling.py --figure               also draws results/scaling.png
+    python benchmarks/scaling.py --optimizer adam
+    python benchmarks/scaling.py --figure               also draws results/scaling[_adam].png
 
-Width, depth, batch: steps as in step.py, checked as there, as multiples of the floor, the matrix
-products alone.
+Width, depth, batch: steps as in step.py, checked as there, as multiples of its floor: the matrix
+products alone, with Adam those and its sweep.
 
     width   784-W-W-10, B = 128
     depth   784, D hidden layers of 64, 10, B = 32
@@ -18,22 +19,23 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from problem import Problem
-from step import CHECKED_RATE, CHECKED_STEPS, checked
+from step import CHECKED_RATES, CHECKED_STEPS, checked
 from timing import Row, compare, rows_of, write
 from torch import Tensor
-from torch.optim import SGD
-from torch_steps import TIMED_RATE, load, reference, sequential
+from torch_steps import COMPILED, STEPS, load, make_optimizer, reference, sequential
 
 from torchmlp import MLP, Engine
 from torchmlp.data import Batches, scale_pixels
 
 TABLE = Path(__file__).parent / "results" / "scaling.csv"
-PROVIDERS = ["floor", "engine (C++)", "engine (torch)", "nn.Sequential + fused SGD"]
+PROVIDERS = ["floor", "engine (C++)", "engine (torch)"]
+AUTOGRAD = {"sgd": "nn.Sequential + fused SGD", "adam": "nn.Sequential + fused Adam"}
 PROBLEMS = {
     "width": [
         Problem(f"784-{width}x2-10", 128) for width in (16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -50,15 +52,19 @@ MANY, ROUNDS_OF_MANY = 30_000, 10
 
 def time_steps(axis: str, problem: Problem, threads: int, rounds: int) -> list[Row]:
     """Rows of one network and batch."""
-    exact = reference(problem, CHECKED_RATE, CHECKED_STEPS)
-    providers = {name: checked(name, problem, exact).take for name in PROVIDERS}
+    exact = reference(problem, CHECKED_RATES[problem.optimizer], CHECKED_STEPS)
+    names = [*PROVIDERS, AUTOGRAD[problem.optimizer]]
+    providers = {name: checked(name, problem, exact).take for name in names}
     seconds = compare(providers, rounds)
-    return rows_of(axis, problem.network, problem.batch, threads, seconds, "floor")
+    return rows_of(
+        axis, problem.network, problem.batch, threads, seconds, "floor",
+        optimizer=problem.optimizer, compiled=COMPILED,
+    )  # fmt: skip
 
 
-def time_epochs(images: int, threads: int, rounds: int) -> list[Row]:
+def time_epochs(images: int, optimizer: str, threads: int, rounds: int) -> list[Row]:
     """Rows of an epoch of so many images; the time is that of one image."""
-    problem = Problem("784-256-10", 128)
+    problem = Problem("784-256-10", 128, optimizer)
     pixels = torch.randint(256, (images, problem.sizes[0]), dtype=torch.uint8)
     labels = torch.randint(problem.sizes[-1], (images,))
     batches = Batches(pixels, labels, problem.batch, shuffle=True)
@@ -80,7 +86,7 @@ def time_epochs(images: int, threads: int, rounds: int) -> list[Row]:
         ONE_BATCH: same_batch,
         "engine (C++)": epoch(engine),
         "engine (torch)": epoch(engine_of(problem, native=False)),
-        "nn.Sequential + fused SGD": epoch(autograd_of(problem)),
+        AUTOGRAD[optimizer]: epoch(autograd_of(problem)),
     }
     rounds = min(rounds, ROUNDS_OF_MANY) if images >= MANY else rounds
     seconds = {
@@ -88,7 +94,10 @@ def time_epochs(images: int, threads: int, rounds: int) -> list[Row]:
         for name, taken in compare(providers, rounds).items()
     }
     name = f"{problem.network}, {images} images"
-    return rows_of("data", name, problem.batch, threads, seconds, ONE_BATCH)
+    return rows_of(
+        "data", name, problem.batch, threads, seconds, ONE_BATCH,
+        optimizer=optimizer, compiled={*COMPILED, ONE_BATCH},
+    )  # fmt: skip
 
 
 def engine_of(problem: Problem, *, native: bool) -> Callable[[Tensor, Tensor], Tensor]:
@@ -96,15 +105,14 @@ def engine_of(problem: Problem, *, native: bool) -> Callable[[Tensor, Tensor], T
     sizes = problem.sizes
     model = MLP(sizes[0], sizes[1:-1], sizes[-1], activation="relu")
     load(model, problem)
-    return Engine(
-        model, "cross_entropy", SGD(model.parameters(), lr=TIMED_RATE), native=native
-    ).step
+    optimizer = make_optimizer(problem, model.parameters())
+    return Engine(model, "cross_entropy", optimizer, native=native).step
 
 
 def autograd_of(problem: Problem) -> Callable[[Tensor, Tensor], None]:
     """Autograd's step on any batch."""
     model = sequential(problem)
-    optimizer = SGD(model.parameters(), lr=TIMED_RATE, fused=True)
+    optimizer = make_optimizer(problem, model.parameters(), fused=True)
 
     def step(x: Tensor, target: Tensor) -> None:
         optimizer.zero_grad()
@@ -135,6 +143,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--axes", nargs="+", choices=AXES, default=AXES)
+    parser.add_argument("--optimizer", choices=STEPS, default="sgd")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument(
         "--rounds", type=int, default=40, help="0 measures nothing, else at least 2"
@@ -147,11 +156,13 @@ def main() -> None:
         (threads,) = options.threads
         torch.set_num_threads(threads)
         for axis in options.axes:
-            for problem in PROBLEMS.get(axis, []):
+            for network in PROBLEMS.get(axis, []):
+                problem = replace(network, optimizer=options.optimizer)
                 show(rows := time_steps(axis, problem, threads, options.rounds))
                 write(options.table, rows)
             for images in IMAGES if axis == "data" else []:
-                show(rows := time_epochs(images, threads, options.rounds))
+                rows = time_epochs(images, options.optimizer, threads, options.rounds)
+                show(rows)
                 write(options.table, rows)
         return
     for threads in options.threads if options.rounds else []:
@@ -160,7 +171,8 @@ def main() -> None:
     if options.figure:
         from figures import draw_scaling  # noqa: PLC0415  matplotlib is needed for nothing else
 
-        draw_scaling(options.table, options.table.with_suffix(".png"))
+        name = options.table.stem + ("" if options.optimizer == "sgd" else "_adam")
+        draw_scaling(options.table, options.table.with_name(f"{name}.png"), options.optimizer)
 
 
 if __name__ == "__main__":

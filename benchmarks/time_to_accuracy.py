@@ -81,7 +81,7 @@ def textbook(data_root: str, budget: float) -> Run:
 
 def scikit_learn(data_root: str, budget: float) -> Run:
     """MLPClassifier with its defaults but for the width, an epoch at a time."""
-    from sklearn.neural_network import (  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    from sklearn.neural_network import (  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415
         MLPClassifier,
     )
 

@@ -9,8 +9,8 @@ import csv
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Longer than threads spin after their work: OpenMP's by default, others as remote.py tells them.
 PAUSE_S = 0.005
-KEY = ("benchmark", "network", "batch", "provider", "threads")
+KEY = ("benchmark", "network", "batch", "provider", "threads", "optimizer")
 
 
 @runtime_checkable
@@ -116,7 +116,10 @@ def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Q
 
 @dataclass(frozen=True)
 class Row:
-    """A provider's time, and its ratio to the baseline; `wait_policy` is OMP_WAIT_POLICY or ""."""
+    """A provider's time, and its ratio to the baseline; `wait_policy` is OMP_WAIT_POLICY or "".
+
+    The columns with defaults came later: older rows are read as having these.
+    """
 
     benchmark: str
     network: str
@@ -136,6 +139,8 @@ class Row:
     wait_policy: str
     commit: str
     date: str
+    optimizer: str = "sgd"
+    needs_compiler: str = ""  # "yes" or "no": whether there must be a C++ compiler
 
 
 def rows_of(
@@ -146,8 +151,15 @@ def rows_of(
     seconds: Mapping[str, Sequence[float]],
     baseline: str,
     libraries: Mapping[str, str] | None = None,
+    *,
+    optimizer: str = "sgd",
+    compiled: Collection[str] | None = None,
 ) -> list[Row]:
-    """The rows of one comparison, in the providers' order."""
+    """The rows of one comparison, in the providers' order.
+
+    `libraries` are those of providers outside torch; `compiled` are the names of those that need a
+    C++ compiler.
+    """
     found = ratios(seconds, baseline)
     return [
         Row(
@@ -164,6 +176,8 @@ def rows_of(
             device="cpu",
             library=(libraries or {}).get(name, f"torch {torch.__version__}"),
             wait_policy=os.environ.get("OMP_WAIT_POLICY", ""),
+            optimizer=optimizer,
+            needs_compiler="" if compiled is None else "yes" if name in compiled else "no",
             **machine(),
         )
         for name, taken in seconds.items()
@@ -171,10 +185,15 @@ def rows_of(
 
 
 def write(path: Path, rows: Sequence["DataclassInstance"], key: Sequence[str] = KEY) -> None:
-    """Add rows to a table, in place of those that agree with a new one in the key's columns."""
+    """Add rows to a table, in place of those that agree with a new one in the key's columns.
+
+    Rows of a table that had fewer columns get the new ones' defaults.
+    """
+    defaults = {f.name: str(f.default) for f in fields(rows[0]) if f.default is not MISSING}
     new = [{name: str(value) for name, value in asdict(row).items()} for row in rows]
     replaced = {tuple(row[name] for name in key) for row in new}
-    kept = [row for row in read(path) if tuple(row[name] for name in key) not in replaced]
+    old = [{**defaults, **row} for row in read(path)]
+    kept = [row for row in old if tuple(row[name] for name in key) not in replaced]
     part = path.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(new[0]))

@@ -1,24 +1,26 @@
 """One training step in torch, in every way that is compared. Each is built from the same start.
 
 `floor` is the step's matrix products alone, torch.mm(out=) on the same shapes: x Wᵀ, δ W except
-for the first layer, δᵀ a. No activation, loss, bias or update; a step can be below it only where
-its products are faster than torch.mm.
+for the first layer, δᵀ a. No activation, loss, bias or SGD's update; a step can be below it only
+where its products are faster than torch.mm. For Adam it is the products and the step of torch's
+fused Adam on as many parameters, whose moments have to pass through memory.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its name everywhere
 from problem import Doubles, Problem
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 
 from torchmlp import MLP, Engine
 
-# So little that no run of a million steps goes anywhere.
-TIMED_RATE = 1e-6
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam}
+# So little that no run of a million steps goes anywhere; a step of Adam is as long as its rate.
+TIMED_RATES = {"sgd": 1e-6, "adam": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,23 @@ class Step:
 
 
 def floor(problem: Problem) -> Step:
+    """The matrix products, and Adam's sweep where it is the optimizer."""
+    products = matrix_products(problem)
+    if problem.optimizer == "sgd":
+        return products
+    parameters = [nn.Parameter(value) for value in start(problem)]
+    for parameter in parameters:
+        parameter.grad = torch.rand_like(parameter)
+    optimizer = make_optimizer(problem, parameters, fused=True)
+
+    def take() -> None:
+        products.take()
+        optimizer.step()
+
+    return replace(products, take=take)
+
+
+def matrix_products(problem: Problem) -> Step:
     """The matrix products alone."""
     x, _ = batch(problem)
     weights = [w for w in start(problem) if w.ndim > 1]
@@ -66,7 +85,7 @@ def engine(problem: Problem, *, native: bool) -> Step:
     sizes = problem.sizes
     model = MLP(sizes[0], sizes[1:-1], sizes[-1], activation="relu")
     load(model, problem)
-    optimizer = SGD(model.parameters(), lr=TIMED_RATE)
+    optimizer = make_optimizer(problem, model.parameters())
     steps = Engine(model, "cross_entropy", optimizer, native=native)
     x, target = batch(problem)
     return Step(
@@ -74,10 +93,10 @@ def engine(problem: Problem, *, native: bool) -> Step:
     )
 
 
-def autograd(problem: Problem, *, fused: bool = False, compiled: bool = False) -> Step:
-    """nn.Sequential, F.cross_entropy, backward(), SGD.step()."""
+def autograd(problem: Problem, *, compiled: bool = False, **settings: bool) -> Step:
+    """nn.Sequential, F.cross_entropy, backward(), the optimizer's step()."""
     model = sequential(problem)
-    optimizer = SGD(model.parameters(), lr=TIMED_RATE, fused=fused)
+    optimizer = make_optimizer(problem, model.parameters(), **settings)
     forward: Callable[[Tensor], Tensor] = model
     if compiled:
         forward = torch.compile(model, fullgraph=True, dynamic=False)
@@ -94,12 +113,17 @@ def autograd(problem: Problem, *, fused: bool = False, compiled: bool = False) -
 
 
 def compiled_step(problem: Problem) -> Step:
-    """Loss, torch.func's gradients and descent as one compiled function.
+    """Loss, torch.func's gradients and descent, or Adam, as one compiled function.
 
     In the form that was the fastest: called from C++ instead of Python, and without the guards.
     """
     parameters = start(problem)
-    rate = torch.tensor(TIMED_RATE)
+    rate = torch.tensor(TIMED_RATES[problem.optimizer])
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+    # 1 - 0.9 ** t is 0 to rounding in float32 where t is counted in it: the powers are kept.
+    powers = torch.ones(2, dtype=torch.float64)
+    betas = torch.tensor([0.9, 0.999], dtype=torch.float64)
+    adam = problem.optimizer == "adam"
 
     def loss_of(parameters: list[Tensor], x: Tensor, target: Tensor) -> Tensor:
         last = len(parameters) // 2 - 1
@@ -110,8 +134,17 @@ def compiled_step(problem: Problem) -> Step:
 
     def step(parameters: list[Tensor], x: Tensor, target: Tensor, rate: Tensor) -> Tensor:
         gradients, loss = torch.func.grad_and_value(loss_of)(parameters, x, target)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.sub_(rate * gradient)
+        if not adam:
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(rate * gradient)
+            return loss  # type: ignore[no-any-return]
+        powers.mul_(betas)
+        length = (rate / (1 - powers[0])).float()
+        root = (1 - powers[1]).sqrt().float()
+        for parameter, gradient, (mean, square) in zip(parameters, gradients, moments, strict=True):
+            mean.lerp_(gradient, 0.1)
+            square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            parameter.sub_(length * mean / (square.sqrt() / root + 1e-8))
         return loss  # type: ignore[no-any-return]
 
     unguarded = torch.compiler.skip_all_guards_unsafe
@@ -126,15 +159,32 @@ def compiled_step(problem: Problem) -> Step:
     )
 
 
-STEPS: dict[str, Callable[[Problem], Step]] = {
-    "floor": floor,
+ENGINES: dict[str, Callable[[Problem], Step]] = {
     "engine (C++)": lambda problem: engine(problem, native=True),
     "engine (torch)": lambda problem: engine(problem, native=False),
-    "nn.Sequential + SGD": autograd,
-    "nn.Sequential + fused SGD": lambda problem: autograd(problem, fused=True),
-    "torch.compile(model) + fused SGD": lambda p: autograd(p, fused=True, compiled=True),
-    "torch.compile(whole step)": compiled_step,
 }
+# By optimizer, as each is written in torch; without a word Adam is a loop over the parameters.
+STEPS: dict[str, dict[str, Callable[[Problem], Step]]] = {
+    "sgd": {
+        "floor": floor,
+        **ENGINES,
+        "nn.Sequential + SGD": autograd,
+        "nn.Sequential + fused SGD": lambda problem: autograd(problem, fused=True),
+        "torch.compile(model) + fused SGD": lambda p: autograd(p, fused=True, compiled=True),
+        "torch.compile(whole step)": compiled_step,
+    },
+    "adam": {
+        "floor": floor,
+        "matrix products": matrix_products,
+        **ENGINES,
+        "nn.Sequential + Adam": autograd,
+        "nn.Sequential + foreach Adam": lambda problem: autograd(problem, foreach=True),
+        "nn.Sequential + fused Adam": lambda problem: autograd(problem, fused=True),
+        "torch.compile(whole step)": compiled_step,
+    },
+}
+COMPILED = {"engine (C++)", "torch.compile(model) + fused SGD", "torch.compile(whole step)"}
+UNCHECKED = {"floor", "matrix products"}  # no steps
 
 
 def batch(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -164,17 +214,24 @@ def sequential(problem: Problem) -> nn.Sequential:
     return model
 
 
+def make_optimizer(
+    problem: Problem, parameters: Iterable[nn.Parameter], **settings: Any
+) -> Optimizer:
+    """The problem's, at the rate that is timed."""
+    rate = TIMED_RATES[problem.optimizer]
+    return OPTIMIZERS[problem.optimizer](parameters, lr=rate, **settings)
+
+
 def reference(problem: Problem, rate: float, steps: int) -> list[Doubles]:
-    """The parameters after so many steps: autograd in float64."""
+    """The parameters after so many steps: autograd and torch.optim in float64."""
     model = sequential(problem).double()
+    optimizer = make_optimizer(problem, model.parameters(), foreach=False)
+    _rate_of(optimizer)(rate)
     x, target = batch(problem)
     for _ in range(steps):
-        model.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(x.double()), target).backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for parameter in model.parameters():
-                assert parameter.grad is not None
-                parameter.sub_(parameter.grad, alpha=rate)
+        optimizer.step()
     return [parameter.detach().numpy() for parameter in model.parameters()]
 
 
@@ -182,7 +239,7 @@ def _fill(rate: Tensor, value: float) -> None:
     rate.fill_(value)
 
 
-def _rate_of(optimizer: SGD) -> Callable[[float], None]:
+def _rate_of(optimizer: Optimizer) -> Callable[[float], None]:
     def set_rate(rate: float) -> None:
         optimizer.param_groups[0]["lr"] = rate
 

@@ -12,10 +12,11 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import timing
 from other_steps import numpy_step
 from problem import Problem
-from step import check, checked
-from torch_steps import reference
+from step import CHECKED_RATES, check, checked
+from torch_steps import COMPILED, STEPS, UNCHECKED, reference
 
 PROBLEM = Problem("20-16x2-10", 12)
+ADAM = Problem("20-16x2-10", 12, "adam")
 
 
 def test_providers_take_turns() -> None:
@@ -53,17 +54,54 @@ def test_a_later_row_replaces_an_earlier(tmp_path: Path) -> None:
     assert [row["ratio_median"] for row in rows] == ["1.0", "2.0"] * 2
 
 
-@pytest.mark.parametrize("name", ["engine (torch)", "nn.Sequential + SGD"])
-def test_a_step_is_checked(name: str) -> None:
-    """A right step passes; against one hundredth more of a rate it does not."""
-    checked(name, PROBLEM, reference(PROBLEM, 0.1, 3))
-    with pytest.raises(RuntimeError, match="off, expected less"):
-        checked(name, PROBLEM, reference(PROBLEM, 0.101, 3))
+def test_a_table_of_fewer_columns_is_added_to(tmp_path: Path) -> None:
+    """Rows from before there was an optimizer's column are SGD's: a new one replaces its own, and
+    one of Adam stands beside it."""
+    table = tmp_path / "table.csv"
+    seconds = {"floor": [1e-3] * 3, "own": [2e-3] * 3}
+    timing.write(table, timing.rows_of("step", "2-2", 1, 1, seconds, "floor"))
+    lines = table.read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith(",date,optimizer,needs_compiler")
+    table.write_text("".join(f"{line.rsplit(',', 2)[0]}\n" for line in lines), encoding="utf-8")
+    again = timing.rows_of("step", "2-2", 1, 1, {"floor": [1e-3] * 3}, "floor", compiled={"own"})
+    adam = timing.rows_of("step", "2-2", 1, 1, seconds, "floor", optimizer="adam", compiled={"own"})
+    timing.write(table, again)
+    timing.write(table, adam)
+    names = ("provider", "optimizer", "needs_compiler")
+    assert [tuple(row[name] for name in names) for row in timing.read(table)] == [
+        ("own", "sgd", ""),
+        ("floor", "sgd", "no"),
+        ("floor", "adam", "no"),
+        ("own", "adam", "yes"),
+    ]
 
 
-def test_numpy_takes_the_same_step() -> None:
+@pytest.mark.parametrize("problem", [PROBLEM, ADAM], ids=lambda problem: problem.optimizer)
+def test_steps_are_checked(problem: Problem) -> None:
+    """A right step passes, in each way that needs no compiler; against 1 % more of a rate none does."""
+    rate = CHECKED_RATES[problem.optimizer]
+    right, wrong = reference(problem, rate, 3), reference(problem, 1.01 * rate, 3)
+    for name in STEPS[problem.optimizer]:
+        if name in COMPILED:
+            continue
+        checked(name, problem, right)
+        if name not in UNCHECKED:
+            with pytest.raises(RuntimeError, match="off, expected less"):
+                checked(name, problem, wrong)
+
+
+@pytest.mark.parametrize("problem", [PROBLEM, ADAM], ids=lambda problem: problem.optimizer)
+def test_numpy_takes_the_same_step(problem: Problem) -> None:
     """The step written in numpy is autograd's."""
-    step = numpy_step(PROBLEM, 0.1)
+    rate = CHECKED_RATES[problem.optimizer]
+    step = numpy_step(problem, rate)
     for _ in range(3):
         step.take()
-    check("numpy", step.parameters(), reference(PROBLEM, 0.1, 3), PROBLEM)
+    check("numpy", step.parameters(), reference(problem, rate, 3), problem)
+
+
+def test_adams_floor_has_its_sweep() -> None:
+    """It updates as many parameters, beside the products; the products alone update none."""
+    products, floor = (STEPS["adam"][name](ADAM) for name in ("matrix products", "floor"))
+    seconds = timing.compare({"products": products.take, "floor": floor.take}, 5, 1e-3)
+    assert timing.ratios(seconds, "products")["floor"].median > 1
