@@ -15,7 +15,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 every_config = pytest.mark.parametrize("name", NAMES)
 
 # What each needs to run here: a folder of full files, or a network.
-NEEDS_MNIST = {"configs/mnist.yaml", "configs/mnist_fast.yaml"}
+NEEDS_MNIST = {"configs/mnist.yaml", "configs/mnist_elastic.yaml", "configs/mnist_fast.yaml"}
 NEEDS_NETWORK = {"configs/fashion.yaml"}
 
 
@@ -34,6 +34,7 @@ def test_all_are_here() -> None:
         "configs/embedded.yaml",
         "configs/fashion.yaml",
         "configs/mnist.yaml",
+        "configs/mnist_elastic.yaml",
         "configs/mnist_fast.yaml",
         "configs/origin.yaml",
     }

@@ -130,6 +130,8 @@ def test_a_batch_larger_than_the_data() -> None:
     [
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
         ({"max_shift": -1}, "max_shift: expected at least 0 pixels, got -1"),
+        ({"elastic_alpha": -1.0}, "elastic_alpha: expected at least 0 pixels, got -1"),
+        ({"max_scale": 2.0}, "max_scale: expected 0 <= max_scale < 1, got 2"),
     ],
     ids=str,
 )
@@ -194,7 +196,7 @@ def test_full_never_falls_back(tmp_path: Path) -> None:
         data.prepare_data()
 
 
-def shifted_part(folder: Path, stage: str, max_shift: int) -> tuple[Tensor, Tensor]:
+def moved_part(folder: Path, stage: str, **settings: Any) -> tuple[Tensor, Tensor]:
     """The images of a part's first batch as the loader has them, and as they reach the model."""
     arrived: list[Tensor] = []
 
@@ -203,7 +205,7 @@ def shifted_part(folder: Path, stage: str, max_shift: int) -> tuple[Tensor, Tens
             arrived.append(images)
             return super().forward(images)
 
-    data = embedded(max_shift=max_shift, val_size=500)
+    data = embedded(val_size=500, **settings)
     trainer = quiet_trainer(
         folder, max_steps=1, limit_val_batches=0 if stage == "train" else 1, num_sanity_val_steps=0
     )
@@ -223,9 +225,9 @@ def shifted_part(folder: Path, stage: str, max_shift: int) -> tuple[Tensor, Tens
 
 def test_training_images_are_shifted(tmp_path: Path) -> None:
     """By up to max_shift pixels along each axis, each image by its own offset; 0 leaves them."""
-    original, arrived = shifted_part(tmp_path, "train", 0)
+    original, arrived = moved_part(tmp_path, "train")
     assert arrived.equal(original)
-    original, arrived = shifted_part(tmp_path, "train", 1)
+    original, arrived = moved_part(tmp_path, "train", max_shift=1)
     padded = torch.nn.functional.pad(original, (1, 1, 1, 1))
     offsets = set()
     for image, big in zip(arrived, padded, strict=True):
@@ -240,10 +242,25 @@ def test_training_images_are_shifted(tmp_path: Path) -> None:
     assert len(offsets) == 9
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"elastic_alpha": 34.0, "elastic_sigma": 5.0}, {"max_rotation": 10.0}, {"max_scale": 0.1}],
+    ids=str,
+)
+def test_training_images_are_distorted(tmp_path: Path, settings: dict[str, float]) -> None:
+    """Each setting by itself reaches the images; they stay bytes, and what they show."""
+    original, arrived = moved_part(tmp_path, "train", **settings)
+    assert arrived.dtype == torch.uint8
+    changed = (arrived != original).flatten(1).any(1)
+    assert changed.all()
+    ink = arrived.double().sum() / original.double().sum()
+    assert 0.9 < ink < 1.1
+
+
 @pytest.mark.parametrize("stage", ["val", "test"])
-def test_evaluation_images_are_not_shifted(tmp_path: Path, stage: str) -> None:
+def test_evaluation_images_are_not_moved(tmp_path: Path, stage: str) -> None:
     """What is measured is measured on the images as they are."""
-    original, arrived = shifted_part(tmp_path, stage, 3)
+    original, arrived = moved_part(tmp_path, stage, max_shift=3, elastic_alpha=34.0)
     assert arrived.equal(original)
 
 

@@ -3,6 +3,7 @@
 from torchmlp._compat.torchvision_repair import import_torchvision
 from torchmlp.data.batches.in_memory import Batches
 from torchmlp.data.batches.streaming import StreamingBatches
+from torchmlp.data.distortions import distort_images
 from torchmlp.data.errors import DataError, EmbeddedDataWarning
 from torchmlp.data.images.dataset import Images
 from torchmlp.data.images.embedded import read_embedded
@@ -19,6 +20,7 @@ __all__ = [
     "Images",
     "StreamingBatches",
     "check_labels",
+    "distort_images",
     "import_torchvision",
     "load_images",
     "prepare_images",

@@ -8,8 +8,17 @@ from typing import Any, Literal
 from torch import Tensor
 
 from torchmlp._compat.lightning import pl
-from torchmlp.data import Batches, Images, check_labels, load_images, prepare_images, shift_images
+from torchmlp.data import (
+    Batches,
+    Images,
+    check_labels,
+    distort_images,
+    load_images,
+    prepare_images,
+    shift_images,
+)
 from torchmlp.data.batches.device import to_device_if_it_fits
+from torchmlp.data.distortions import check_distortions
 from torchmlp.data.images.registry import CLASSES
 from torchmlp.data.split import split_validation
 from torchmlp.kernels.names import find
@@ -62,10 +71,16 @@ class ImageDataModule(pl.LightningDataModule):
             The same ones in every run.
         max_shift: training images are moved by up to this many pixels along each axis, by another
             random offset each time they are seen; 0 leaves them alone.
+        elastic_alpha: training images are distorted by smooth random fields of this scale, others
+            each time they are seen; 34 is the literature's, 0 leaves them alone. See
+            `torchmlp.data.distort_images`, for the next three too.
+        elastic_sigma: how smooth the fields are, in pixels.
+        max_rotation: training images are turned by up to so many degrees.
+        max_scale: their width and height are changed by up to this share of 1.
 
     Raises:
         ValueError: an unknown dataset or source, a batch size below 1, a val_size that leaves
-            nothing to train on.
+            nothing to train on, a setting out of its range.
         torchmlp.data.DataError: the files are not there, or damaged.
     """
 
@@ -77,6 +92,10 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: int = 64,
         val_size: int | None = None,
         max_shift: int = 0,
+        elastic_alpha: float = 0.0,
+        elastic_sigma: float = 4.0,
+        max_rotation: float = 0.0,
+        max_scale: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # what was really used is logged once it is known
@@ -85,6 +104,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.max_shift = max_shift
         if max_shift < 0:
             raise ValueError(f"max_shift: expected at least 0 pixels, got {max_shift}")
+        check_distortions(elastic_alpha, elastic_sigma, max_rotation, max_scale)
+        self.elastic_alpha, self.elastic_sigma = elastic_alpha, elastic_sigma
+        self.max_rotation, self.max_scale = max_rotation, max_scale
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         self.images: Images | None = None
@@ -162,14 +184,24 @@ class ImageDataModule(pl.LightningDataModule):
         return batches
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Shift training images, on the device they have been moved to."""
+        """Shift and distort training images, on the device they have been moved to."""
         del dataloader_idx
         training = self.trainer is not None and self.trainer.training
         # Lightning also passes a model's lone example input through here.
-        if not self.max_shift or not training or isinstance(batch, Tensor):
+        if not training or isinstance(batch, Tensor):
             return batch
         images, labels = batch
-        return shift_images(images, self.max_shift), labels
+        if self.max_shift:
+            images = shift_images(images, self.max_shift)
+        if self.elastic_alpha or self.max_rotation or self.max_scale:
+            images = distort_images(
+                images,
+                self.elastic_alpha,
+                self.elastic_sigma,
+                max_rotation=self.max_rotation,
+                max_scale=self.max_scale,
+            )
+        return images, labels
 
     def val_dataloader(self) -> Batches | list[Batches]:
         """Validation batches, in order; none when nothing is held out."""

@@ -78,7 +78,9 @@ def test_another_optimizer_is_a_usage_error(own_run: Path) -> None:
 
 RANDOM = (
     *("--data.source", "embedded", "--batch_size", 450, "--hidden", 8, "--seed", 3),
-    *("--data.max_shift", 2, "--max_epochs", 3, "--trainer.enable_model_summary", "false"),
+    *("--data.max_shift", 2, "--data.elastic_alpha", 30, "--data.elastic_sigma", 5),
+    *("--data.max_rotation", 5, "--data.max_scale", 0.1),
+    *("--max_epochs", 3, "--trainer.enable_model_summary", "false"),
     *("--trainer.log_every_n_steps", 3),
 )
 

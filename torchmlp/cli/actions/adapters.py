@@ -18,6 +18,7 @@ from torchmlp.stability.map.data import MapData
 
 HELD_OUT = 10  # every tenth sample, of data that hold none out themselves
 ALL = 10**9  # batches
+MOVED = ("max_shift", "elastic_alpha", "max_rotation", "max_scale")  # training images are
 
 
 def run_of_steps(cli: Any, steps: int) -> TrainingRun:
@@ -67,7 +68,7 @@ def map_config(cli: Any, steps: int) -> MapConfig:
 def ignored_settings(cli: Any) -> list[str]:
     """Settings of the run that a map ignores."""
     arguments = {**_named(cli, "model")["init_args"], **_named(cli, "data")["init_args"]}
-    names = (*LEFT_OUT, "max_shift")
+    names = (*LEFT_OUT, *MOVED)
     found = [f"{name} {arguments[name]:g}" for name in names if arguments.get(name)]
     schedule = cli.config[cli.subcommand].lr_scheduler if cli.configures_optimizer else None
     return found + ([schedule.class_path.rpartition(".")[2]] if schedule else [])

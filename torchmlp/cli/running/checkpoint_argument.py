@@ -17,6 +17,11 @@ from torchmlp.nn.state_dicts import chain_of
 WHO = "--ckpt_path: expected a checkpoint"
 # What Lightning writes beside the weights, and goes on from.
 SECTIONS = {"loops": dict, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
+# Settings of the data that a run which goes on keeps, and a test does not ask for.
+OF_A_RUN = (
+    *("batch_size", "val_size"),
+    *("max_shift", "elastic_alpha", "elastic_sigma", "max_rotation", "max_scale"),
+)
 MAPPINGS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
@@ -42,7 +47,7 @@ def resolve_checkpoint(words: list[str]) -> list[str]:
     if not _names_data(words):
         named = names_in(words)
         # A run that goes on goes on with the same batches.
-        own = ("batch_size", "val_size", "max_shift") if words[0] == "fit" else ()
+        own = OF_A_RUN if words[0] == "fit" else ()
         keys = [key for key in ("dataset", "source", *own) if f"--data.{key}" not in named]
         words[1:1] = [f"--data.{key}={data[key]}" for key in keys if data.get(key) is not None]
     return words
