@@ -3,9 +3,9 @@
     python benchmarks/small_table.py
 
 1000 samples of 20 numbers and 3 classes; 100 hidden units, Adam, ten epochs of shuffled minibatches
-of 200, float32: the classifier's defaults but for alpha 0 and the number of epochs. A turn is a whole fit, of
-a network that is made anew. Every fit is told beside the accuracy on the table that it ends with,
-which has to be scikit-learn's to a few samples in a hundred.
+of 200, float32: the classifier's defaults but for alpha 0 and the number of epochs. A turn is a
+whole fit, of a network that is made anew. Every fit is told beside the accuracy on the table that
+it ends with, which has to be scikit-learn's to a few samples in a hundred.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def test_a_table_of_fewer_columns_is_added_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("problem", [PROBLEM, ADAM], ids=lambda problem: problem.optimizer)
 def test_steps_are_checked(problem: Problem) -> None:
-    """A right step passes, in each way that needs no compiler; against 1 % more of a rate none does."""
+    """A right step passes, of each way without a compiler; against 1 % more of a rate none does."""
     rate = CHECKED_RATES[problem.optimizer]
     right, wrong = reference(problem, rate, 3), reference(problem, 1.01 * rate, 3)
     for name in STEPS[problem.optimizer]:
