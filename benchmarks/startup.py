@@ -5,8 +5,8 @@ python benchmarks/startup.py --data_root data      full MNIST as well
 
 Every figure is of a process of its own; the processes take turns, and each is divided by its
 reference in the same turn. Imports and first steps end with `os._exit`, so that Python's clearing
-up, which takes as long as a third of the imports, counts on neither side; help and usage errors
-are timed to their end.
+up, which takes as long as a third of the imports, counts on neither side; help, usage errors and
+`verify` are timed to their end, a run's first word to its first byte.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from runs import ROOT, machine
 
 RESULTS = Path(__file__).parent / "results" / "startup.csv"
 LIGHTNING = "import torch\nfrom torchmlp._compat.lightning import pl"
+SUBMISSION = ROOT / "benchmarks" / "styles" / "development" / "class_grads_dict.py"  # right
+FIRST_WORD = "first word, embedded"
 STEP = ["--trainer.callbacks", "first_step.FirstStep"]
 
 
@@ -40,10 +42,13 @@ def commands(data_root: str | None) -> dict[str, tuple[list[str], str]]:
         "import MLP": (imports("from torchmlp import MLP"), "import torch"),
         "import torch, lightning": (imports(LIGHTNING), "import torch, lightning"),
         "help": ([train, "--help"], "import torch"),
+        "help of fit": ([train, "fit", "--help"], "import torch"),
+        "verify": ([train, "verify", str(SUBMISSION)], "import torch"),
         "error: unknown option": ([train, "--trainer.max_epoch", "3"], "import torch"),
         "error: wrong type": ([train, "--max_epochs", "abc"], "import torch"),
         "error: activation": ([train, "--activation", "rellu"], "import torch"),
         "error: the parser's": ([train, "--precision", "17"], "import torch, lightning"),
+        FIRST_WORD: ([train, "--data.source", "embedded"], "import torch, lightning"),
         "first step, embedded": (
             [train, "--data.source", "embedded", *STEP],
             "import torch, lightning",
@@ -56,8 +61,13 @@ def commands(data_root: str | None) -> dict[str, tuple[list[str], str]]:
     return found
 
 
-def measure(words: list[str], folder: str) -> tuple[float, float]:
+def measure(words: list[str], folder: str, *, to_first_word: bool = False) -> tuple[float, float]:
     """Wall and processor seconds of `python` with these words.
+
+    Args:
+        words: its arguments.
+        folder: where it runs.
+        to_first_word: end it once it has said something.
 
     Raises:
         RuntimeError: it ended with another code than 0 and 2.
@@ -70,13 +80,17 @@ def measure(words: list[str], folder: str) -> tuple[float, float]:
         [sys.executable, *words],
         cwd=folder,
         env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if to_first_word else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if to_first_word else subprocess.DEVNULL,
     )
+    if process.stdout:
+        process.stdout.read(1)
+        process.kill()
+        process.stdout.close()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
-    if process.returncode not in (0, 2):
+    if process.returncode not in (0, 2) and not to_first_word:
         raise RuntimeError(f"{words} ended with {process.returncode}")
     return wall, usage.ru_utime + usage.ru_stime
 
@@ -94,7 +108,8 @@ def main() -> None:
             measure(words, folder)
         for _ in range(options.repeats):
             for name, (words, _) in chosen.items():
-                seconds[name].append(measure(words, folder))
+                found = measure(words, folder, to_first_word=name == FIRST_WORD)
+                seconds[name].append(found)
     print(f"{'':<26}{'wall s':>8}{'CPU s':>8}{'ratio':>8}{'quartiles':>14}  of the wall time of")
     for name, (_, reference) in chosen.items():
         pairs = zip(seconds[name], seconds[reference], strict=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
-from torch.nn.utils import skip_init
 
 from torchmlp.autograd.dropout import check_dropout
 from torchmlp.nn.dense import Dense
@@ -89,10 +89,14 @@ def from_sequential(network: nn.Sequential) -> tuple[list[Dense], float, float]:
 def _copied(kind: type[Linear], source: nn.Linear) -> Linear:
     """A layer of `kind` with the weights of `source`; nothing is drawn from the generator."""
     has_bias = source.bias is not None
-    like = {"device": source.weight.device, "dtype": source.weight.dtype}
-    make: Any = skip_init  # untyped
-    copy: Linear = make(kind, source.in_features, source.out_features, has_bias, **like)
-    copy.load_state_dict(source.state_dict())
+    # Not skip_init: its empty_like of a meta tensor imports sympy, which takes half a second.
+    like = {"device": "meta", "dtype": source.weight.dtype}
+    copy = kind(source.in_features, source.out_features, has_bias, **like)
+    own = {
+        name: value.clone(memory_format=torch.contiguous_format)
+        for name, value in source.state_dict().items()
+    }
+    copy.load_state_dict(own, assign=True)
     for mine, theirs in zip(copy.parameters(), source.parameters(), strict=True):
         mine.requires_grad_(theirs.requires_grad)
     return copy.train(source.training)
