@@ -1,7 +1,7 @@
 """Elastic distortions: images drawn again as another hand would have drawn them."""
 
 import math
-from functools import cache
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, UInt8
@@ -44,7 +44,7 @@ def distort_images(
     """
     check_distortions(alpha, sigma, max_rotation, max_scale)
     count, height, width = images.shape
-    basis = _basis(height, width, sigma).to(images.device)
+    basis = _basis(height, width, sigma, images.device)
     turn = _uniform(count, math.radians(max_rotation), images.device)
     longer, higher = (1 + _uniform(count, max_scale, images.device) for _ in range(2))
     affine = [turn.cos() / longer, -turn.sin() / longer, turn.sin() / higher, turn.cos() / higher]
@@ -74,8 +74,10 @@ def check_distortions(alpha: float, sigma: float, max_rotation: float, max_scale
         raise ValueError(f"max_scale: expected 0 <= max_scale < 1, got {max_scale}")
 
 
-@cache
-def _basis(height: int, width: int, sigma: float) -> Float[Tensor, "terms pixels"]:
+@lru_cache(maxsize=8)
+def _basis(
+    height: int, width: int, sigma: float, device: torch.device
+) -> Float[Tensor, "terms pixels"]:
     """What the grid of an image is a sum of: x, y, and the waves of a smooth field.
 
     Smoothing noise is a matrix G on either side of it. Normal noise stays what it is when it is
@@ -87,7 +89,7 @@ def _basis(height: int, width: int, sigma: float) -> Float[Tensor, "terms pixels
     place = torch.stack(torch.meshgrid(y, x, indexing="ij"))[[1, 0]]
     rows, columns = (_waves(n, sigma) for n in (height, width))
     field = torch.einsum("ai,bj->abij", rows, columns)
-    return torch.cat([place, field.flatten(0, 1)]).flatten(1)
+    return torch.cat([place, field.flatten(0, 1)]).flatten(1).to(device)
 
 
 def _waves(size: int, sigma: float) -> Float[Tensor, "waves size"]:
