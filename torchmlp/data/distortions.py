@@ -48,11 +48,10 @@ def distort_images(
     turn = _uniform(count, math.radians(max_rotation), images.device)
     longer, higher = (1 + _uniform(count, max_scale, images.device) for _ in range(2))
     affine = [turn.cos() / longer, -turn.sin() / longer, turn.sin() / higher, turn.cos() / higher]
-    # grid_sample counts the frame as -1..1, x first.
-    pixel = torch.tensor([[2 / width], [2 / height]], device=images.device)
-    noise = torch.randn(count, 2, len(basis) - 2, device=images.device)
-    noise *= pixel * (alpha / math.sqrt(3))
+    noise = torch.randn(count, 2, len(basis) - 2, device=images.device) * (alpha / math.sqrt(3))
     parameters = torch.cat([torch.stack(affine, -1).reshape(count, 2, 2), noise], -1)
+    # From pixels to what grid_sample counts in: the frame is -1..1, x comes first.
+    parameters *= torch.tensor([[2 / width], [2 / height]], device=images.device)
     grid = (parameters @ basis).reshape(count, 2, height, width).permute(0, 2, 3, 1)
     found = grid_sample(images[:, None].float(), grid, align_corners=False)
     return found[:, 0].round_().to(torch.uint8)
@@ -85,7 +84,7 @@ def _basis(
     where S is next to nothing no noise needs to be drawn. Of 28 x 28 waves 7 x 7 are left at
     sigma 4.
     """
-    y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n) for n in (height, width))
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
     place = torch.stack(torch.meshgrid(y, x, indexing="ij"))[[1, 0]]
     rows, columns = (_waves(n, sigma) for n in (height, width))
     field = torch.einsum("ai,bj->abij", rows, columns)
