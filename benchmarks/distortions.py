@@ -7,6 +7,7 @@ they are for, the engine's. Multiples of the step.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for problem in PROBLEMS:
         images = torch.randint(256, (problem.batch, 28, 28), dtype=torch.uint8)
-        ways = {
+        ways: dict[str, Callable[[], object]] = {
             STEP: ENGINES[STEP](problem).take,
             "elastic": partial(distort_images, images, 28.0, max_rotation=10.0, max_scale=0.1),
             "shift": partial(shift_images, images, 1),

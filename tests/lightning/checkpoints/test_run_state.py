@@ -118,8 +118,9 @@ def fit(
     )  # fmt: skip
     if isinstance(interruption, After):
         interruption.trainer = trainer
-    moved = {"max_shift": 1, "elastic_alpha": 20.0, "max_rotation": 5.0}
-    data = ImageDataModule(source="embedded", batch_size=500, **moved)
+    data = ImageDataModule(
+        source="embedded", batch_size=500, max_shift=1, elastic_alpha=20.0, max_rotation=5.0
+    )
     try:
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
     except (SystemExit, KilledError):
