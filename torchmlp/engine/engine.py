@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from torchmlp._compat.torch_internals import mark_stepped
@@ -23,6 +24,7 @@ from torchmlp.engine.state.workspace import LayerBuffers, Workspace
 from torchmlp.engine.steps import build
 from torchmlp.engine.steps import native_step as native
 from torchmlp.engine.steps.cuda_graph import GraphStep
+from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace, unsupported_precision
 from torchmlp.engine.steps.torch_step import TorchStep
 from torchmlp.kernels.losses import check_target
 from torchmlp.nn.mlp import MLP
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import ctypes
 
 Step = TorchStep | native.NativeStep | GraphStep
-_SETTINGS = ("model", "loss", "optimizer", "native", "only_finite")
+_SETTINGS = ("model", "loss", "optimizer", "native", "only_finite", "precision", "scaler")
 BATCH_SIZES = 8  # whose buffers are kept; a run has two, the batch and the epoch's last
 
 
@@ -52,16 +54,21 @@ class Engine:
         native: whether to take the step in C++. None does where it can; True raises where not.
         only_finite: skip the update where the loss is nan or infinite, so that the step can be
             looked into (CPU only: a GPU would have to be synchronised).
+        precision: torch.bfloat16 or torch.float16 takes the products in it, as torch.autocast does,
+            of float32 parameters; None in the parameters' dtype.
+        scaler: of the loss, for float16; its `scale`, `step` and `update` are called in each step,
+            so that a step whose gradients overflow is skipped. None scales nothing.
 
     Raises:
-        ValueError: a model, loss or optimizer with another step (see `unsupported_reason`).
+        ValueError: a model, loss or optimizer with another step (see `unsupported_reason`); a
+            precision that does not fit, or a scaler without one.
 
     What happens to the model or the optimizer between two steps, parameters or layers replaced,
     moved, cast or frozen, another activation, groups added, holds from the next step on; where that
     has no step without autograd (hooks, tied weights, a forward of one's own), it raises. Steps
     that several threads take wait for each other.
 
-    Autocast is not looked at: a step is computed in the parameters' dtype. The C++ step takes
+    Autocast is not looked at: products are in `precision` or the parameters' dtype. The C++ step takes
     subnormal numbers for 0.
 
     Example:
@@ -81,9 +88,11 @@ class Engine:
         *,
         native: bool | None = None,
         only_finite: bool = False,
+        precision: torch.dtype | None = None,
+        scaler: GradScaler | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.native = model, loss, optimizer, native
-        self.only_finite = only_finite
+        self.only_finite, self.precision, self.scaler = only_finite, precision, scaler
         self._lock = RLock()
         self._last: _Bound | None = None
         self._steps: dict[Any, _Bound] = {}
@@ -159,6 +168,8 @@ class Engine:
             key = (*batch, *kinds, rates, descents.lowest, native.threads())
             bound = self._steps.pop(key, None) or self._bind(x, target)
             self._steps[key] = bound  # the last one used is the last one given up
+            if self.scaler is not None:
+                bound.scale_by(self.scaler)
             loss = bound.take(x, target, descents)
             self._last = bound
             if self.only_finite and not loss.is_cuda and not math.isfinite(loss):
@@ -166,6 +177,9 @@ class Engine:
             if descents.is_fused:
                 descents.commit()
                 mark_stepped(self.optimizer)
+            elif self.scaler is not None:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
             else:
                 self.optimizer.step()
             return loss
@@ -179,12 +193,14 @@ class Engine:
         model, optimizer = self.model, self.optimizer
         if reason := unsupported_reason(model, self.loss, optimizer):
             raise ValueError(f"{where}: {reason}")
+        if reason := unsupported_precision(model, self.precision, self.scaler):
+            raise ValueError(f"{where}: {reason}")
         if self._steps:
             self._descents.release()
         self._steps.clear()
         parameters = [p for pair in zip(model.weights, model.biases, strict=True) for p in pair]
         on_gpu = model.weights[0].is_cuda
-        is_fused = is_fusible(optimizer) and not on_gpu
+        is_fused = is_fusible(optimizer) and not on_gpu and self.precision is None
         self._descents = SGDUpdates(optimizer, parameters, is_fused=is_fused)
         self._look_out()
 
@@ -218,19 +234,35 @@ class Engine:
         if len(self._steps) >= BATCH_SIZES:
             del self._steps[next(iter(self._steps))]
         rows = shape[:-1].numel()
-        workspace = Workspace(model, rows, self._descents.lowest // 2, is_pixels=is_pixels)
+        workspace = self._workspace(rows, is_pixels=is_pixels)
         if reason := unsupported_memory(workspace.ones):  # a mode that makes others of all tensors
             raise ValueError(f"Engine.step: a tensor that is made here {reason}; step outside")
         step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
         return _Bound(step, how, workspace, target_row)
 
+    def _workspace(self, rows: int, *, is_pixels: bool) -> Workspace:
+        model, lowest = self.model, self._descents.lowest // 2
+        if self.precision is None:
+            return Workspace(model, rows, lowest, is_pixels=is_pixels)
+        return MixedWorkspace(model, rows, lowest, self.precision, is_pixels=is_pixels)
+
+    def _torch_step(self, workspace: Workspace, *, only_finite: bool = False) -> TorchStep:
+        if isinstance(workspace, MixedWorkspace):
+            is_scaled = self.scaler is not None
+            return MixedStep(workspace, self.loss, is_scaled=is_scaled, only_finite=only_finite)
+        return TorchStep(workspace, self.loss, only_finite=only_finite)
+
     def _step_for(self, workspace: Workspace, target: Tensor) -> tuple[Step, str]:
         if workspace.ones.is_cuda:
-            return GraphStep(TorchStep(workspace, self.loss)), "a CUDA graph of torch's operators"
+            return GraphStep(self._torch_step(workspace)), "a CUDA graph of torch's operators"
         reason = "native=False"
         if self.native is not False:
-            reason = native.unsupported_natively(workspace, target, self.loss)
+            reason = (
+                f"products in {self.precision}"
+                if self.precision is not None
+                else native.unsupported_natively(workspace, target, self.loss)
+            )
             try:
                 if not reason:
                     if self._compiled is None:
@@ -245,7 +277,7 @@ class Engine:
                 reason = str(error)
             if self.native:
                 raise ValueError(f"Engine: native=True, but {reason}; leave it out")
-        slow = TorchStep(workspace, self.loss, only_finite=self.only_finite)
+        slow = self._torch_step(workspace, only_finite=self.only_finite)
         return slow, f"torch's operators ({reason})"
 
 
@@ -260,6 +292,11 @@ class _Bound:
         self.settings: list[Any] = []
         self.descents: list[SGDUpdate] = []
         self.written: set[int] = set()  # storages, by where they begin
+
+    def scale_by(self, scaler: GradScaler) -> None:
+        step = self.step.step if isinstance(self.step, GraphStep) else self.step
+        assert isinstance(step, MixedStep)
+        step.scale_by(scaler)
 
     def take(self, x: Tensor, target: Tensor, descents: SGDUpdates) -> Tensor:
         if descents.generation != self.generation:

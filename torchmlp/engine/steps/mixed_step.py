@@ -1,0 +1,170 @@
+"""The step in mixed precision: parameters in float32, products in 16 bits.
+
+What torch.autocast makes of a network, without autograd: each step rounds the parameters to copies
+once, runs and scans in 16 bits, takes the loss in float32 and leaves float32 gradients, from which
+the optimizer descends. Torch's operators, on a CPU and on a GPU.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+
+from torchmlp.engine.state.addresses import fixed
+from torchmlp.engine.state.sgd_update import SGDUpdate
+from torchmlp.engine.state.workspace import Workspace
+from torchmlp.engine.steps.torch_step import TorchStep
+from torchmlp.kernels.dense import averaging_scale
+from torchmlp.kernels.losses import loss_delta, mean_of_losses
+from torchmlp.nn.mlp import MLP
+
+PRODUCTS = (torch.bfloat16, torch.float16)
+
+
+def unsupported_precision(
+    model: MLP, precision: torch.dtype | None, scaler: GradScaler | None
+) -> str:
+    """What keeps a model from being trained with products in this dtype; "" where nothing does."""
+    if precision is None:
+        return "a scaler is for products in 16 bits: give precision=torch.float16" * bool(scaler)
+    if precision not in PRODUCTS:
+        return f"expected precision to be torch.bfloat16, torch.float16 or None, got {precision}"
+    found = model.weights[0].dtype
+    if found != torch.float32:
+        return (
+            f"expected float32 parameters beside products in {precision}, got {found}; convert "
+            f"them with model.float(), or leave precision out"
+        )
+    return ""
+
+
+class MixedWorkspace(Workspace):
+    """The buffers of a step in 16 bits, and the copies of the parameters that it reads.
+
+    Args:
+        model: gives the layers.
+        rows: samples in a batch.
+        lowest: index of the lowest layer that is trained.
+        precision: of the buffers and copies.
+        is_pixels: whether the inputs are uint8.
+    """
+
+    def __init__(
+        self, model: MLP, rows: int, lowest: int, precision: torch.dtype, *, is_pixels: bool
+    ) -> None:
+        like = model.weights[0].detach().new_empty(0, dtype=precision)
+        pairs = [*zip(model.weights, model.biases, strict=True)]
+        copies = _Copies(
+            [fixed(like, *weight.shape) for weight, _ in pairs],
+            [None if bias is None else fixed(like, *bias.shape) for _, bias in pairs],
+            model.activations,
+            model.dropout,
+            model.input_dropout,
+            model.training,
+        )
+        super().__init__(cast("MLP", copies), rows, lowest, is_pixels=is_pixels)
+        width = model.weights[0].shape[1]
+        self.x = fixed(like, rows, width)
+        if self.input_mask is not None:  # of the input before it is rounded
+            self.input_mask = fixed(model.weights[0].detach(), rows, width)
+        self._pairs = [
+            (copy, own.detach())
+            for (weight, bias), layer in zip(pairs, self.layers, strict=True)
+            for copy, own in ((layer.weight, weight), (layer.bias, bias))
+            if copy is not None and own is not None
+        ]
+
+    def round_parameters(self) -> None:
+        """Copy the parameters as they are now."""
+        for copy, own in self._pairs:
+            copy.copy_(own)
+
+
+class MixedStep(TorchStep):
+    """One step over a `MixedWorkspace`, to float32 gradients.
+
+    Deltas are per sample and the average is taken in the products, as everywhere; with a scaler
+    they carry its scale and the average, S/B, as autograd's do: S alone, 65536 at first, is more
+    than float16 holds.
+
+    Args:
+        workspace: the buffers.
+        loss: "cross_entropy", "mse" or "bce".
+        is_scaled: whether `scale_by` is called before each step.
+        only_finite: as of `TorchStep`.
+    """
+
+    def __init__(
+        self,
+        workspace: MixedWorkspace,
+        loss: str,
+        *,
+        is_scaled: bool = False,
+        only_finite: bool = False,
+    ) -> None:
+        super().__init__(workspace, loss, only_finite=only_finite)
+        self.mixed = workspace
+        self.share = averaging_scale(workspace.rows)
+        self.factor = (
+            workspace.ones.new_full((), self.share, dtype=torch.float32) if is_scaled else None
+        )
+        self.products = [
+            torch.empty_like(layer.weight) if layer.delta is not None else None
+            for layer in workspace.layers
+        ]
+
+    def scale_by(self, scaler: GradScaler) -> None:
+        """Let the next step's gradients be as many times as large as the scaler says."""
+        assert self.factor is not None
+        share = torch.full_like(self.factor, self.share)
+        self.factor.copy_(cast("Tensor", scaler.scale(share)))
+
+    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
+        """Round the parameters, run the layers, scan the deltas; the loss before the step."""
+        self.mixed.round_parameters()
+        return super().take(x, target, descents)
+
+    def _read(self, x: Tensor) -> Tensor:
+        workspace = self.mixed
+        workspace.draw_masks()
+        assert workspace.x is not None
+        if workspace.is_pixels:
+            x = x / 255 if workspace.input_mask is not None else torch.div(x, 255, out=workspace.x)
+        if workspace.input_mask is not None:
+            return torch.mul(x, workspace.input_mask, out=workspace.x)
+        return x if workspace.is_pixels else workspace.x.copy_(x)
+
+    def _loss(self, target: Tensor) -> Tensor:
+        last = self.mixed.layers[-1]
+        output = last.a.float()
+        assert last.delta is not None
+        delta = loss_delta(output, target, self.loss)
+        last.delta.copy_(delta if self.factor is None else delta.mul_(self.factor))
+        return mean_of_losses(output, target, self.loss)
+
+    def _descend(self, x: Tensor, descents: Sequence[SGDUpdate]) -> None:
+        del descents  # the optimizer takes its own step, from gradients
+        slots = iter(self.slots)
+        share = self.share if self.factor is None else 1.0
+        for layer, product in zip(self.mixed.layers, self.products, strict=True):
+            if (weight := next(slots)) is not None:
+                assert product is not None
+                assert layer.delta_t is not None
+                weight.into.copy_(product.addmm_(layer.delta_t, x, beta=0, alpha=share))
+            if (bias := next(slots)) is not None:
+                assert layer.delta is not None
+                torch.sum(layer.delta, 0, dtype=torch.float32, out=bias.into).mul_(share)
+            x = layer.dropped
+
+
+class _Copies(NamedTuple):
+    """What a `Workspace` asks of a model."""
+
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    activations: list[str]
+    dropout: float
+    input_dropout: float
+    training: bool
