@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from torchmlp.engine.state.addresses import fixed
@@ -46,17 +47,29 @@ class Workspace:
         rows: samples in a batch.
         is_pixels: whether the inputs are uint8, 0..255, to be scaled to 0..1.
         lowest: index of the lowest layer that is trained; no delta is kept below.
+        precision: of the buffers, where it is not that of the parameters; the layers then have
+            copies of those, to be filled before each step.
     """
 
-    def __init__(self, model: MLP, rows: int, lowest: int, *, is_pixels: bool) -> None:
+    def __init__(
+        self,
+        model: MLP,
+        rows: int,
+        lowest: int,
+        *,
+        is_pixels: bool,
+        precision: torch.dtype | None = None,
+    ) -> None:
         self.rows, self.lowest, self.is_pixels = rows, lowest, is_pixels
         weights, biases, activations = model.weights, model.biases, model.activations
         like = weights[0].detach()
+        if precision is not None:
+            like = like.new_empty(0, dtype=precision)
         hidden_rate, input_rate = (
             (model.dropout, model.input_dropout) if model.training else (0.0, 0.0)
         )
         self.rates = (input_rate, hidden_rate)
-        width = like.shape[1]
+        width = weights[0].shape[1]
         self.input_mask = fixed(like, rows, width) if input_rate else None
         has_copy = is_pixels or input_rate
         self.x = fixed(like, rows, width) if has_copy else None
@@ -69,10 +82,14 @@ class Workspace:
             shape = (rows, weight.shape[0])
             a = fixed(like, *shape)
             is_dropped = hidden_rate and k < last
+            used, added = weight.detach(), None if bias is None else bias.detach()
+            if precision is not None:
+                used = fixed(like, *used.shape)
+                added = None if added is None else fixed(like, *added.shape)
             self.layers.append(
                 LayerBuffers(
-                    weight=weight.detach(),
-                    bias=None if bias is None else bias.detach(),
+                    weight=used,
+                    bias=added,
                     activation=activation,
                     z=fixed(like, *shape) if ACTIVATIONS[activation].reads == "z" else a,
                     a=a,

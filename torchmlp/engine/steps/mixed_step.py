@@ -6,7 +6,7 @@ the optimizer descends. Torch's operators, on a CPU and on a GPU.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -54,21 +54,12 @@ class MixedWorkspace(Workspace):
     def __init__(
         self, model: MLP, rows: int, lowest: int, precision: torch.dtype, *, is_pixels: bool
     ) -> None:
-        like = model.weights[0].detach().new_empty(0, dtype=precision)
-        pairs = [*zip(model.weights, model.biases, strict=True)]
-        copies = _Copies(
-            [fixed(like, *weight.shape) for weight, _ in pairs],
-            [None if bias is None else fixed(like, *bias.shape) for _, bias in pairs],
-            model.activations,
-            model.dropout,
-            model.input_dropout,
-            model.training,
-        )
-        super().__init__(cast("MLP", copies), rows, lowest, is_pixels=is_pixels)
-        width = model.weights[0].shape[1]
-        self.x = fixed(like, rows, width)
+        super().__init__(model, rows, lowest, is_pixels=is_pixels, precision=precision)
+        like = model.weights[0].detach()
+        self.x = fixed(self.ones, rows, like.shape[1])
         if self.input_mask is not None:  # of the input before it is rounded
-            self.input_mask = fixed(model.weights[0].detach(), rows, width)
+            self.input_mask = fixed(like, rows, like.shape[1])
+        pairs = zip(model.weights, model.biases, strict=True)
         self._pairs = [
             (copy, own.detach())
             for (weight, bias), layer in zip(pairs, self.layers, strict=True)
@@ -157,14 +148,3 @@ class MixedStep(TorchStep):
                 assert layer.delta is not None
                 torch.sum(layer.delta, 0, dtype=torch.float32, out=bias.into).mul_(share)
             x = layer.dropped
-
-
-class _Copies(NamedTuple):
-    """What a `Workspace` asks of a model."""
-
-    weights: list[Tensor]
-    biases: list[Tensor | None]
-    activations: list[str]
-    dropout: float
-    input_dropout: float
-    training: bool
