@@ -763,7 +763,6 @@ NEEDS_AUTOGRAD: dict[str, tuple[dict[str, Any], Any, str]] = {
     "accumulation": (
         {"accumulate_grad_batches": 3}, None, "accumulate_grad_batches=3 adds gradients up",
     ),
-    "mixed precision": ({"precision": "bf16-mixed"}, None, "bf16-mixed casts between layers"),
     "anomalies": ({"detect_anomaly": True}, None, "detect_anomaly looks at autograd"),
     "gradients seen": (
         {"callbacks": [SeesGradients()]}, None, "SeesGradients.on_after_backward is its own",

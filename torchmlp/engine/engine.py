@@ -68,8 +68,8 @@ class Engine:
     has no step without autograd (hooks, tied weights, a forward of one's own), it raises. Steps
     that several threads take wait for each other.
 
-    Autocast is not looked at: products are in `precision` or the parameters' dtype. The C++ step takes
-    subnormal numbers for 0.
+    Autocast is not looked at: products are in `precision` or the parameters' dtype. The C++ step
+    takes subnormal numbers for 0.
 
     Example:
         >>> _ = torch.manual_seed(0)

@@ -8,6 +8,7 @@ from torchmlp._compat.lightning_internals import detects_anomalies
 from torchmlp._compat.torch_internals import module_hooks
 from torchmlp.engine import unsupported_reason
 from torchmlp.lightning.fast_loop import overrides
+from torchmlp.lightning.mixed_precision import is_mixed, unsupported_mixed
 
 # Hooks that are shown gradients, or a step that is not taken; the engine has neither.
 SHOWN_GRADIENTS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -33,6 +34,8 @@ def reason_for_autograd(module: Any, trainer: pl.Trainer, own: type[pl.Lightning
 
 def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterator[str]:
     yield from _reasons_of_trainer(trainer)
+    if reason := unsupported_mixed(module.mlp, trainer):
+        yield reason
     if len(list(module.parameters())) != len(list(module.mlp.parameters())):
         yield "the module has parameters beside its network's"
     if any(module_hooks(module)[:2]):
@@ -49,7 +52,7 @@ def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
         yield f"{trainer.world_size} processes average their gradients"
     if not isinstance(trainer.strategy, pl.strategies.SingleDeviceStrategy):
         yield f"{type(trainer.strategy).__name__} shares the model out"
-    if trainer.precision not in PRECISIONS:
+    if trainer.precision not in PRECISIONS and not is_mixed(trainer):
         yield f"precision {trainer.precision} casts between layers"
     if trainer.accumulate_grad_batches != 1:
         yield f"accumulate_grad_batches={trainer.accumulate_grad_batches} adds gradients up"

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 
 from torchmlp.data import scale_pixels
 from torchmlp.data.labels import encode_targets
@@ -23,6 +24,8 @@ class EngineAdapter:
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         optimizer: over its parameters.
         means: adds up each batch; None makes new ones.
+        precision: of the products, where it is not that of the parameters, as `Engine` takes it.
+        scaler: of the loss, likewise.
 
     Attributes:
         last: the last batch, and the state of torch's generator before its step, or None where
@@ -36,8 +39,12 @@ class EngineAdapter:
         loss: str,
         optimizer: torch.optim.Optimizer,
         means: RunningMeans | None = None,
+        precision: torch.dtype | None = None,
+        scaler: GradScaler | None = None,
     ) -> None:
-        self.engine = Engine(mlp, loss, optimizer, only_finite=True)
+        self.engine = Engine(
+            mlp, loss, optimizer, only_finite=True, precision=precision, scaler=scaler
+        )
         self.loss = loss
         self.last: tuple[tuple[Tensor, Tensor], Tensor | None] | None = None
         self.draws = bool(mlp.dropout or mlp.input_dropout)

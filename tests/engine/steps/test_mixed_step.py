@@ -18,8 +18,8 @@ from torchmlp.engine.steps.cuda_graph import GraphStep
 from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace
 from torchmlp.kernels.activations import ACTIVATIONS
 
-# Of a gradient beside autocast's, in which the average is taken elsewhere: a few roundings. 2^-9 and
-# 2^-12 are half of the last digit.
+# Of a gradient beside autocast's, in which the average is taken elsewhere: a few roundings, of
+# which each is 2^-9 and 2^-12 at most.
 ROUNDING = {torch.bfloat16: 2**-7, torch.float16: 2**-10}
 both_dtypes = pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 
@@ -46,7 +46,7 @@ def test_gradients_are_autocasts(activation: str, dtype: torch.dtype) -> None:
     """Loss and gradients are those of autograd under autocast, to a rounding; both are float32."""
     mlp = network(activation, dtype=torch.float32)
     twin = deepcopy(mlp)
-    sgd = torch.optim.SGD(mlp.parameters(), lr=0.0)
+    sgd, theirs = (torch.optim.SGD(m.parameters(), lr=0.0) for m in (mlp, twin))
     # Unscaled, autocast's float16 deltas are subnormal.
     scalers = [GradScaler("cpu", init_scale=64.0, enabled=dtype == torch.float16) for _ in "12"]
     scaler = scalers[0] if dtype == torch.float16 else None
@@ -56,7 +56,8 @@ def test_gradients_are_autocasts(activation: str, dtype: torch.dtype) -> None:
         expected = under_autocast(twin, x, target, dtype)
         twin.zero_grad()
         scalers[1].scale(expected).backward()  # type: ignore[no-untyped-call]
-        scalers[1].unscale_(torch.optim.SGD(twin.parameters()))
+        scalers[1].step(theirs)
+        scalers[1].update()
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, expected.detach(), rtol=ROUNDING[dtype], atol=0)
         assert distance(gradients(mlp), gradients(twin)) < ROUNDING[dtype]
@@ -81,8 +82,8 @@ def test_every_loss(loss_case: str) -> None:
 
 @pytest.mark.parametrize("kind", ["pixels", "dropout", "both", "frozen", "no bias", "two axes"])
 def test_what_a_step_can_meet(kind: str) -> None:
-    """Pixels, masks, layers that are frozen, layers without bias, more axes: autocast's gradients."""
-    rates = {"dropout": 0.3, "input_dropout": 0.1} if kind in ("dropout", "both") else {}
+    """Pixels, masks, frozen layers, layers without bias, more axes: autocast's gradients."""
+    rates: Any = {"dropout": 0.3, "input_dropout": 0.1} if kind in ("dropout", "both") else {}
     mlp = network("gelu", dtype=torch.float32, bias=kind != "no bias", **rates)
     if kind == "frozen":
         mlp.layers[0].requires_grad_(requires_grad=False)
@@ -101,8 +102,10 @@ def test_what_a_step_can_meet(kind: str) -> None:
     expected = under_autocast(twin, x, target, torch.bfloat16)
     expected.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(loss, expected.detach(), rtol=2**-7, atol=0)
-    assert len(gradients(mlp)) == len(gradients(twin)) == len(list(mlp.parameters())) - 2 * (
-        kind == "frozen"
+    assert (
+        len(gradients(mlp))
+        == len(gradients(twin))
+        == len(list(mlp.parameters())) - 2 * (kind == "frozen")
     )
     assert distance(gradients(mlp), gradients(twin)) < 2 * ROUNDING[torch.bfloat16]
 
@@ -169,8 +172,8 @@ def scaled_run(scaler: GradScaler, steps: int, wide: float = 1.0) -> tuple[MLP, 
 
 
 def test_the_scale_grows_and_backs_off_as_in_a_loop_by_hand() -> None:
-    """With float16's gradients overflowing at first: the same steps are skipped, the scale is halved
-    and doubled at the same steps, and the weights are those of the loop."""
+    """With gradients that overflow at first: the same steps are skipped, the scale is halved and
+    doubled at the same steps, and the weights are those of the loop."""
     scaler = GradScaler("cpu", init_scale=2.0**24, growth_interval=6)
     mlp, twin, scales = scaled_run(scaler, 20)
     assert scales[0] == 2.0**23  # skipped
@@ -287,7 +290,7 @@ def test_what_does_not_fit(case: tuple[dict[str, Any], torch.dtype, str]) -> Non
     start = [p.detach().clone() for p in mlp.parameters()]
     sgd = torch.optim.SGD(mlp.parameters(), lr=0.1)
     ((x, target),) = batches(1, dtype=dtype)
-    with pytest.raises(ValueError, match="^Engine") as error:
+    with pytest.raises(ValueError, match=r"^Engine") as error:
         Engine(mlp, "cross_entropy", sgd, **settings).step(x, target)
     assert message in str(error.value)
     assert all(a.equal(b) for a, b in zip(start, mlp.parameters(), strict=True))

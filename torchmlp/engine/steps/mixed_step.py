@@ -6,7 +6,6 @@ the optimizer descends. Torch's operators, on a CPU and on a GPU.
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ class MixedStep(TorchStep):
         """Let the next step's gradients be as many times as large as the scaler says."""
         assert self.factor is not None
         share = torch.full_like(self.factor, self.share)
-        self.factor.copy_(cast("Tensor", scaler.scale(share)))
+        self.factor.copy_(scaler.scale(share))
 
     def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
         """Round the parameters, run the layers, scan the deltas; the loss before the step."""
