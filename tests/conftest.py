@@ -37,7 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: nobody waits for them in the end."""
+    """Mark those that need a GPU. The longest first: nobody waits for them in the end."""
+    for item in items:
+        if "gpu" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
     items.sort(key=lambda item: "at_length" not in item.name)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
 from torchmlp.engine.steps.torch_step import TorchStep
 
+Capture = Callable[[Callable[[], None]], Callable[[], object]]  # what runs -> what replays it
 WARM_UP = 3  # as torch.cuda.make_graphed_callables does, so that cuBLAS has its workspaces
 
 
@@ -22,10 +23,10 @@ class GraphStep:
     def __init__(
         self,
         step: TorchStep,
-        capture: Callable[[Callable[[], None]], Callable[[], object]] | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.step = step
-        self.capture = capture or partial(_capture, device=step.workspace.ones.device)
+        self.capture = capture or partial(captured, device=step.workspace.ones.device)
         self.x, self.target, self.loss = Tensor(), Tensor(), Tensor()
         self.replay: Callable[[], object] | None = None
 
@@ -53,7 +54,8 @@ class GraphStep:
         return self.step.right(labels)
 
 
-def _capture(run: Callable[[], None], device: torch.device) -> Callable[[], object]:
+def captured(run: Callable[[], None], device: torch.device) -> Callable[[], object]:
+    """What replays `run` on its device; it has run a few times then."""
     # Gradients are overwritten at every run, so warming up changes nothing but dropout's generator.
     with torch.cuda.device(device):  # a stream belongs to one
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
