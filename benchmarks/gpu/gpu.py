@@ -70,11 +70,10 @@ def plain() -> list[str]:
 
 def gpu_tests() -> list[str]:
     """The files with tests that take the fixture `gpu`: to collect all others takes a minute."""
-    return sorted(
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if re.search(r"^def test_.*\n?.*\bgpu: torch\.device", path.read_text("utf-8"), re.M)
-    )
+    takes_it = re.compile(r"^def test_.*\n?.*\bgpu: torch\.device", re.MULTILINE)
+    paths = (ROOT / "tests").rglob("test_*.py")
+    found = [path for path in paths if takes_it.search(path.read_text("utf-8"))]
+    return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
 def run(part: str, seconds: float) -> str:

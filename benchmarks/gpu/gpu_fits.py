@@ -77,7 +77,10 @@ class Accuracy:
 
 def data_flags(folder: Path) -> tuple[list[str], str]:
     """The flags that name the data, and the data in words."""
-    embedded = ["--data.source", "embedded"], "embedded digits, 6000 of MNIST"
+    embedded = (
+        ["--data.source", "embedded", "--data.val_size", "500"],
+        "embedded digits, 6000 of MNIST",
+    )
     if IS_REHEARSAL:
         return embedded
     roots = [Path(os.environ.get("TORCHMLP_MNIST", ROOT / "data")), ROOT / "data"]

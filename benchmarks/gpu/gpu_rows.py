@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import on_device
 from runs import ROOT, machine
@@ -69,13 +70,13 @@ def timed_rows(
     ]
 
 
-def keep(name: str, rows: Sequence[object], key: Sequence[str]) -> None:
+def keep(name: str, rows: Sequence[Any], key: Sequence[str]) -> None:
     """Print rows and write them into their table, in place of older ones."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for row in rows:
         fields = {k: v for k, v in vars(row).items() if k not in machine() and k != "device"}
         print(" ", "  ".join(f"{k} {v}" for k, v in fields.items()), flush=True)
-    write(path(name), rows, key)  # type: ignore[arg-type]  dataclasses all
+    write(path(name), rows, key)
 
 
 def markdown() -> str:

@@ -140,7 +140,11 @@ def captured_autograd(problem: Problem, kind: str) -> Way:
     for group in way.optimizer.param_groups:
         group["lr"] = rate
     rate.zero_()  # while it is captured, which takes steps
-    replay = capture(lambda: way.take() and None)  # type: ignore[func-returns-value]
+
+    def run() -> None:
+        way.take()
+
+    replay = capture(run)
     for state in way.optimizer.state.values():
         for value in state.values():
             if isinstance(value, Tensor):

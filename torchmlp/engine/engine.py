@@ -2,7 +2,7 @@
 
 import math
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torchmlp.engine.state.structure import is_fusible, structure, unsupported_r
 from torchmlp.engine.state.workspace import LayerBuffers, Workspace
 from torchmlp.engine.steps import build
 from torchmlp.engine.steps import native_step as native
-from torchmlp.engine.steps.cuda_graph import Capture, GraphStep
+from torchmlp.engine.steps.cuda_graph import GraphStep, is_captured
 from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace, unsupported_precision
 from torchmlp.engine.steps.torch_step import TorchStep
 from torchmlp.kernels.losses import check_target
@@ -79,8 +79,6 @@ class Engine:
         >>> bool(losses[-1] < 0.02 < losses[0])
         True
     """
-
-    _capture: ClassVar[Capture | None] = None  # stands for CUDA's where none is, in rehearsals
 
     def __init__(
         self,
@@ -201,8 +199,8 @@ class Engine:
             self._descents.release()
         self._steps.clear()
         parameters = [p for pair in zip(model.weights, model.biases, strict=True) for p in pair]
-        is_captured = model.weights[0].is_cuda or self._capture is not None
-        is_fused = is_fusible(optimizer) and not is_captured and self.precision is None
+        has_graph = is_captured(model.weights[0].device)
+        is_fused = is_fusible(optimizer) and not has_graph and self.precision is None
         self._descents = SGDUpdates(optimizer, parameters, is_fused=is_fused)
         self._look_out()
 
@@ -256,9 +254,8 @@ class Engine:
         return TorchStep(workspace, self.loss, only_finite=only_finite)
 
     def _step_for(self, workspace: Workspace, target: Tensor) -> tuple[Step, str]:
-        if workspace.ones.is_cuda or self._capture is not None:
-            step = GraphStep(self._torch_step(workspace), self._capture)
-            return step, "a CUDA graph of torch's operators"
+        if is_captured(workspace.ones.device):
+            return GraphStep(self._torch_step(workspace)), "a CUDA graph of torch's operators"
         reason = "native=False"
         if self.native is not False:
             reason = (

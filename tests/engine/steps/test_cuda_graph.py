@@ -97,6 +97,28 @@ def test_right_answers_are_those_of_the_replay() -> None:
         assert int(step.right(target)) == int((mlp(x).argmax(-1) == target).sum())
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_an_engine_in_rehearsal(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """With a stand-in for CUDA's graphs an engine on a CPU takes the step of a GPU: gradients by
+    replay, the optimizer's own step by settings as they are then; its run is autograd's."""
+    capture = Capture()
+    monkeypatch.setattr("torchmlp.engine.steps.cuda_graph.rehearsal", capture)
+    mlp = network()
+    twin = mlp.to_sequential()
+    mine, theirs = (
+        getattr(torch.optim, kind)(m.parameters(), lr=0.01, weight_decay=0.1) for m in (mlp, twin)
+    )
+    engine = Engine(mlp, "cross_entropy", mine)
+    for number, (x, target) in enumerate(batches(10)):
+        for optimizer in (mine, theirs):
+            optimizer.param_groups[0]["lr"] = 0.02 / (1 + number)
+        engine.step(x, target)
+        plain_step(twin, "cross_entropy", theirs, x, target)
+    assert (capture.captured, capture.replayed) == (1, 10)
+    assert engine.how == "a CUDA graph of torch's operators"
+    assert distance(list(mlp.parameters()), list(twin.parameters())) < 1e-12
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_on_a_gpu_it_trains_as_autograd_does(

@@ -11,6 +11,12 @@ from torchmlp.engine.steps.torch_step import TorchStep
 
 Capture = Callable[[Callable[[], None]], Callable[[], object]]  # what runs -> what replays it
 WARM_UP = 3  # as torch.cuda.make_graphed_callables does, so that cuBLAS has its workspaces
+rehearsal: Capture | None = None  # stands for CUDA's, so that a CPU takes the step of a GPU
+
+
+def is_captured(device: torch.device) -> bool:
+    """Whether steps on a device are captured."""
+    return device.type == "cuda" or rehearsal is not None
 
 
 class GraphStep:
@@ -26,7 +32,8 @@ class GraphStep:
         capture: Capture | None = None,
     ) -> None:
         self.step = step
-        self.capture = capture or partial(captured, device=step.workspace.ones.device)
+        device = step.workspace.ones.device
+        self.capture = capture or rehearsal or partial(captured, device=device)
         self.x, self.target, self.loss = Tensor(), Tensor(), Tensor()
         self.replay: Callable[[], object] | None = None
 
