@@ -7,6 +7,7 @@ ReLU, cross-entropy, float32 and bfloat16's products. The floor is the matrix pr
 as one CUDA graph. Each way first takes three steps that are compared with autograd's in float64.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -94,13 +95,24 @@ def floor(problem: Problem) -> Callable[[], object]:
     return capture(run)
 
 
-def engine(problem: Problem, kind: str, precision: torch.dtype | None = None) -> Way:
-    """Ours: a CUDA graph to the gradients, and torch's fused optimizer."""
+def engine(
+    problem: Problem, kind: str, precision: torch.dtype | None = None, triton: str = ""
+) -> Way:
+    """Ours: a CUDA graph to the gradients, and the optimizer as people write it.
+
+    Args:
+        problem: the network and its batch.
+        kind: of the optimizer.
+        precision: of the products.
+        triton: "0" forbids Triton's kernels, "1" takes them, "" lets the engine measure.
+    """
+    os.environ["TORCHMLP_TRITON"] = triton  # read in the first steps, which are those checked
     sizes = problem.sizes
     model = MLP(sizes[0], sizes[1:-1], sizes[-1], activation="relu")
     load(model, problem)
     model.to(DEVICE)
-    optimizer = made(kind, model.parameters(), TIMED_RATE, fused=True)
+    # With the kernels as people write it; without, at its fastest.
+    optimizer = made(kind, model.parameters(), TIMED_RATE, fused=triton == "0" or None)
     steps = Engine(model, "cross_entropy", optimizer, precision=precision)
     x, target = (t.to(DEVICE) for t in batch(problem))
     return Way(lambda: steps.step(x, target), list(model.parameters()), optimizer)
@@ -189,6 +201,8 @@ def checked(way: Way, problem: Problem, kind: str, precision: str, exact: list[T
 HALF = torch.bfloat16
 WAYS: dict[str, tuple[str, Callable[[Problem, str], Way]]] = {
     "engine": ("float32", engine),
+    "engine, torch's operators": ("float32", lambda p, kind: engine(p, kind, triton="0")),
+    "engine, Triton's kernels": ("float32", lambda p, kind: engine(p, kind, triton="1")),
     "nn.Sequential": ("float32", autograd),
     "nn.Sequential, fused": ("float32", lambda p, kind: autograd(p, kind, fused=True)),
     "nn.Sequential, fused, captured by hand": ("float32", captured_autograd),

@@ -5,6 +5,7 @@ CPU's in float64, as a share of the way that those have gone; and how far the CP
 precision, which is what its rounding costs.
 """
 
+import os
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,11 +38,15 @@ EXACT = 1e-9
 
 @dataclass(frozen=True)
 class Row:
-    """How far apart, as shares of the way that the CPU's weights have gone."""
+    """How far off, as shares of the way that the CPU's weights have gone.
+
+    `triton` is TORCHMLP_TRITON: 0 for torch's operators alone, 1 for the kernels.
+    """
 
     network: str
     optimizer: str
     precision: str
+    triton: str
     steps: int
     off: float
     off_on_the_cpu: float
@@ -102,21 +107,25 @@ def main() -> None:
                 dtype = torch.float64 if precision == "float64" else torch.float32
                 on_cpu, on_device = (deepcopy(model).to(where, dtype) for where in ("cpu", DEVICE))
                 plain, _ = trained(on_cpu, optimizer, batches, precision)
-                found, how = trained(on_device, optimizer, batches, precision)
-                error, own = (error_of(side, exact, start) for side in (found, plain))
-                row = Row(
-                    network=network,
-                    optimizer=optimizer,
-                    precision=precision,
-                    steps=STEPS,
-                    off=float(f"{error:.2e}"),
-                    off_on_the_cpu=float(f"{own:.2e}"),
-                    verdict="as the CPU's" if error < EXACT + factor * own else "OTHERS",
-                    how=how,
-                    device=name(),
-                    **machine(),
-                )
-                gpu_rows.keep("weights", [row], ("network", "optimizer", "precision"))
+                own = error_of(plain, exact, start)
+                for triton in "01":
+                    os.environ["TORCHMLP_TRITON"] = triton
+                    found, how = trained(deepcopy(on_device), optimizer, batches, precision)
+                    error = error_of(found, exact, start)
+                    row = Row(
+                        network=network,
+                        optimizer=optimizer,
+                        precision=precision,
+                        triton=triton,
+                        steps=STEPS,
+                        off=float(f"{error:.2e}"),
+                        off_on_the_cpu=float(f"{own:.2e}"),
+                        verdict="as the CPU's" if error < EXACT + factor * own else "OTHERS",
+                        how=how,
+                        device=name(),
+                        **machine(),
+                    )
+                    gpu_rows.keep("weights", [row], ("network", "optimizer", "precision", "triton"))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from torchmlp.engine.steps import native_step as native
 from torchmlp.engine.steps.cuda_graph import GraphStep, is_captured
 from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace, unsupported_precision
 from torchmlp.engine.steps.torch_step import TorchStep
+from torchmlp.engine.triton.choice import TakesStep, faster_step, faster_update
 from torchmlp.kernels.losses import check_target
 from torchmlp.nn.mlp import MLP
 
@@ -97,6 +98,7 @@ class Engine:
         self._last: _Bound | None = None
         self._steps: dict[Any, _Bound] = {}
         self._descents: SGDUpdates
+        self._update: TakesStep
         self._compiled: ctypes.CDLL | None = None  # once a step was taken with it
         self._adopt("Engine")
 
@@ -181,7 +183,7 @@ class Engine:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
-                self.optimizer.step()
+                self._update.step()
             return loss
 
     def _adopt(self, where: str) -> None:
@@ -202,6 +204,8 @@ class Engine:
         has_graph = is_captured(model.weights[0].device)
         is_fused = is_fusible(optimizer) and not has_graph and self.precision is None
         self._descents = SGDUpdates(optimizer, parameters, is_fused=is_fused)
+        on_gpu = model.weights[0].is_cuda
+        self._update = faster_update(optimizer) if on_gpu else optimizer
         self._look_out()
 
     def _look_out(self) -> None:
@@ -237,8 +241,9 @@ class Engine:
         workspace = self._workspace(rows, is_pixels=is_pixels)
         if reason := unsupported_memory(workspace.ones):  # a mode that makes others of all tensors
             raise ValueError(f"Engine.step: a tensor that is made here {reason}; step outside")
-        step, how = self._step_for(workspace, target)
         target_row = target.shape[len(shape) - 1 :]
+        target = target.reshape(rows, *target_row)
+        step, how = self._step_for(workspace, x, target)
         return _Bound(step, how, workspace, target_row)
 
     def _workspace(self, rows: int, *, is_pixels: bool) -> Workspace:
@@ -253,9 +258,12 @@ class Engine:
             return MixedStep(workspace, self.loss, is_scaled=is_scaled, only_finite=only_finite)
         return TorchStep(workspace, self.loss, only_finite=only_finite)
 
-    def _step_for(self, workspace: Workspace, target: Tensor) -> tuple[Step, str]:
+    def _step_for(self, workspace: Workspace, x: Tensor, target: Tensor) -> tuple[Step, str]:
         if is_captured(workspace.ones.device):
-            return GraphStep(self._torch_step(workspace)), "a CUDA graph of torch's operators"
+            captured, how = self._torch_step(workspace), "a CUDA graph of torch's operators"
+            if workspace.ones.is_cuda:
+                captured, how = faster_step(captured, x, target)
+            return GraphStep(captured), how
         reason = "native=False"
         if self.native is not False:
             reason = (
