@@ -72,6 +72,8 @@ def timed_rows(
 
 def keep(name: str, rows: Sequence[Any], key: Sequence[str]) -> None:
     """Print rows and write them into their table, in place of older ones."""
+    if not rows:
+        return
     FOLDER.mkdir(parents=True, exist_ok=True)
     for row in rows:
         fields = {k: v for k, v in vars(row).items() if k not in machine() and k != "device"}

@@ -87,7 +87,7 @@ def _value(z, PHI: tl.constexpr):
 
 @_jit
 def _pull_back(grad, s, PHI: tl.constexpr):
-    """Grad ⊙ φ', which is a function of s: of a for relu, sigmoid and tanh, of z for the others."""
+    """The product grad ⊙ φ', a function of s: of a for relu, sigmoid and tanh, else of z."""
     if PHI == "relu":
         return tl.where(s <= 0, 0.0, grad)
     elif PHI == "leaky_relu":
@@ -146,7 +146,7 @@ def bias_activation(
     HAS_MASK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Z ← z + b, a ← φ(z), and a ⊙ mask where units are dropped."""
+    """Bias and activation: z ← z + b, a ← φ(z), and a ⊙ mask where units are dropped."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     z = tl.load(z_at + at, mask=inside).to(tl.float32)
@@ -171,7 +171,7 @@ def delta_slope(
     HAS_MASK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """δ ← (δ ⊙ mask) ⊙ φ'."""
+    """Delta and slope: δ ← (δ ⊙ mask) ⊙ φ'."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     delta = tl.load(delta_at + at, mask=inside).to(tl.float32)

@@ -60,8 +60,10 @@ class TritonUpdate:
         self.groups: dict[int, _Group] = {}  # by their place
 
     def is_ready(self) -> bool:
-        """Whether the next step is a kernel's: the optimizer has made its state in one of its own,
-        and no setting is a tensor, which would have to be waited for.
+        """Whether the next step is a kernel's.
+
+        The optimizer has made its state then, in a step of its own, and no setting is a tensor,
+        which would have to be waited for.
         """
         return all(map(self._is_kernels, self.optimizer.param_groups))
 
@@ -139,7 +141,7 @@ def _sgd(known: _Group, group: dict[str, Any]) -> None:
 
 def _adam(known: _Group, group: dict[str, Any], steps: list[Tensor]) -> None:
     for step in steps:
-        step += 1
+        step.add_(1)
     t = float(steps[0])
     lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], float(group["weight_decay"])
     is_decoupled = bool(group.get("decoupled_weight_decay"))
