@@ -32,12 +32,12 @@ HERE = Path(__file__).parent
 WHOLE_S = 345.0
 # At most so many seconds each, the first process's imports included.
 PARTS = {
-    "tests": 60,
-    "weights": 40,
-    "step": 80,
-    "population": 35,
-    "epoch": 60,
-    "accuracy": 75,
+    "tests": 50,
+    "weights": 35,
+    "step": 75,
+    "population": 25,
+    "epoch": 45,
+    "accuracy": 50,
     "compiled": 120,
 }
 REHEARSED_S = 170.0  # where others compute too; by itself it takes a minute

@@ -45,7 +45,8 @@ class Engine:
     torch.optim.SGD (momentum, Nesterov, dampening, weight decay, maximize) the update is part of
     the gradients' matrix products and no gradient is stored; other optimizers find the gradients
     in `.grad` and take their own step. On a CPU the step is C++ where that can be had, else torch's
-    operators on buffers that are kept; on a GPU gradients come from a captured CUDA graph.
+    operators on buffers that are kept; on a GPU gradients come from a captured CUDA graph, and its
+    elementwise parts, with the step of SGD, Adam or AdamW, are Triton's where measured faster.
 
     Args:
         model: an MLP. Its dropout acts in training mode, by the masks `MLP.forward` would draw.

@@ -316,3 +316,20 @@ def test_on_a_gpu(gpu: torch.device, dtype: torch.dtype) -> None:
         scalers[1].update()
     assert engine.how.startswith("a CUDA graph")
     assert distance(list(mlp.parameters()), list(twin.parameters())) < 4 * ROUNDING[dtype]
+
+
+def test_a_precision_that_is_set_holds_from_the_next_step() -> None:
+    """As every other setting of an engine; SGD's velocity goes on."""
+    mlp = network(dtype=torch.float32)
+    sgd = torch.optim.SGD(mlp.parameters(), lr=0.05, momentum=0.9)
+    engine = Engine(mlp, "cross_entropy", sgd, native=False)
+    ((x, target),) = stream(1)
+    ways = []
+    for precision in (None, torch.bfloat16, None):
+        engine.precision = precision
+        before = [p.detach().clone() for p in mlp.parameters()]
+        engine.step(x, target)
+        ways.append(engine.how)
+        assert all(not a.equal(b) for a, b in zip(before, mlp.parameters(), strict=True))
+        assert len(sgd.state) == len(before)
+    assert ["bfloat16" in way for way in ways] == [False, True, False]

@@ -2,6 +2,7 @@
 
 torch_step            in torch's operators, for every activation, loss, dtype and device
 inplace_activations   the activations in its buffers
+mixed_step            the same with products in 16 bits, of float32 parameters
 cuda_graph            the same on a GPU, captured and replayed
 step.cpp              in C++, on a CPU; `build` compiles it, `native_step` calls it
 """
