@@ -324,12 +324,12 @@ def test_a_precision_that_is_set_holds_from_the_next_step() -> None:
     sgd = torch.optim.SGD(mlp.parameters(), lr=0.05, momentum=0.9)
     engine = Engine(mlp, "cross_entropy", sgd, native=False)
     ((x, target),) = stream(1)
-    ways = []
+    dtypes = []
     for precision in (None, torch.bfloat16, None):
         engine.precision = precision
         before = [p.detach().clone() for p in mlp.parameters()]
         engine.step(x, target)
-        ways.append(engine.how)
+        dtypes.append(engine.layers[0].a.dtype)
         assert all(not a.equal(b) for a, b in zip(before, mlp.parameters(), strict=True))
         assert len(sgd.state) == len(before)
-    assert ["bfloat16" in way for way in ways] == [False, True, False]
+    assert dtypes == [torch.float32, torch.bfloat16, torch.float32]
