@@ -88,6 +88,21 @@ def test_state_that_is_loaded_and_memory_that_moves(gpu: torch.device) -> None:
     assert distance(mine, theirs) < 5e-7
 
 
+def test_counts_that_differ(gpu: torch.device) -> None:
+    """Parameters of one group with other counts of steps are torch's to step."""
+    mine, theirs = parameters(gpu), parameters(gpu)
+    one, other = made("Adam", mine), made("Adam", theirs)
+    update = update_of(one)
+    for number, found in enumerate(gradients(4)):
+        for k, (p, q, g) in enumerate(zip(mine, theirs, found, strict=True)):
+            if number or k:  # the first comes a step later
+                p.grad, q.grad = g.to(gpu), g.to(gpu)
+        update.step()
+        other.step()
+    assert not update.is_ready()
+    assert distance(mine, theirs) < 5e-7
+
+
 def test_what_has_no_gradient_stays(gpu: torch.device) -> None:
     """Parameters without one, and a whole group of them."""
     mine = parameters(gpu)

@@ -5,6 +5,7 @@ be. Steps that are not all of these equations stay the optimizer's.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -34,16 +35,40 @@ def is_plain(optimizer: Optimizer) -> bool:
     )
 
 
+class _Member(NamedTuple):
+    """A parameter as it was when its group was laid out.
+
+    Attributes:
+        p: the parameter.
+        grad: its gradient.
+        state: the optimizer's own dict; None where it has none.
+        tensors: those of the state that the kernel works on.
+    """
+
+    p: Tensor
+    grad: Tensor
+    state: dict[str, Any] | None
+    tensors: list[Tensor]
+
+
 class _Group(NamedTuple):
     """A parameter group as it lies in memory.
 
     Attributes:
-        rows: of each parameter the addresses of itself, its gradient and its state, and its size.
-        places: the same on the device.
-        blocks: what each program takes: the row, and the first element.
+        names: of the tensors of a state.
+        members: its parameters that have a gradient.
+        where: each tensor's `data_ptr`.
+        addresses: what they answered.
+        steps: the counts of an Adam's steps, on the CPU.
+        places: the members' addresses and sizes, on the device.
+        blocks: what each program takes: the member, and the first element.
     """
 
-    rows: list[list[int]]
+    names: tuple[str, ...]
+    members: list[_Member]
+    where: list[Callable[[], int]]
+    addresses: list[int]
+    steps: list[Tensor]
     places: Tensor
     blocks: Tensor
 
@@ -57,7 +82,7 @@ class TritonUpdate:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.groups: dict[int, _Group] = {}  # by their place
+        self._known: dict[int, _Group] = {}  # by their place
 
     def is_ready(self) -> bool:
         """Whether the next step is a kernel's.
@@ -65,63 +90,85 @@ class TritonUpdate:
         The optimizer has made its state then, in a step of its own, and no setting is a tensor,
         which would have to be waited for.
         """
-        return all(map(self._is_kernels, self.optimizer.param_groups))
+        return self._groups() is not None
 
     def step(self) -> None:
         """Take it, or let the optimizer take it where the kernel cannot."""
-        if not self.is_ready():
+        if (found := self._groups()) is None:
             self.optimizer.step()
             return
-        for k, group in enumerate(self.optimizer.param_groups):
-            trained = [p for p in group["params"] if p.grad is not None]
-            rows = [_row(self._tensors(p, group)) for p in trained if p.numel()]
-            if not rows:
+        for known, group in zip(found, self.optimizer.param_groups, strict=True):
+            if not len(known.blocks):
                 continue
-            known = self.groups.get(k)
-            if known is None or known.rows != rows:
-                known = self.groups[k] = _laid_out(rows, trained[0].device)
             if isinstance(self.optimizer, SGD):
                 _sgd(known, group)
             else:
-                _adam(known, group, self._steps(group))
+                _adam(known, group)
         mark_stepped(self.optimizer)
 
-    def _is_kernels(self, group: dict[str, Any]) -> bool:
-        settings = [group["lr"], *group.get("betas", ())]
-        trained = [p for p in group["params"] if p.grad is not None]
-        return (
-            not any(isinstance(value, Tensor) for value in settings)
-            and all(_is_simple(t) for p in trained for t in self._tensors(p, group))
-            and len({float(step) for step in self._steps(group)}) < 2  # noqa: PLR2004  one t
-        )
+    def _groups(self) -> list[_Group] | None:
+        """All groups as they are; None where the optimizer has to take this step itself."""
+        for k, group in enumerate(self.optimizer.param_groups):
+            if any(isinstance(value, Tensor) for value in (group["lr"], *group.get("betas", ()))):
+                return None
+            known = self._known.get(k)
+            if known is None or not self._is_as_known(known, group):
+                if (known := self._laid_out(group)) is None:
+                    return None
+                self._known[k] = known
+        return [self._known[k] for k in range(len(self.optimizer.param_groups))]
 
-    def _tensors(self, p: Tensor, group: dict[str, Any]) -> list[Any]:
-        """What the kernel works on; None for what the optimizer has not made yet."""
+    def _is_as_known(self, known: _Group, group: dict[str, Any]) -> bool:
+        """Asked before every step: what a kernel goes by are addresses."""
+        states, members = self.optimizer.state, iter(known.members)
+        if self._names(group) != known.names:
+            return False
+        for p in group["params"]:
+            if (grad := p.grad) is None:
+                continue
+            own = next(members, None)
+            if own is None or p is not own.p or grad is not own.grad:
+                return False
+            state = states.get(p)
+            if state is not own.state:
+                return False
+            if state is not None:
+                for name, tensor in zip(known.names, own.tensors, strict=True):
+                    if state[name] is not tensor:
+                        return False
+        return next(members, None) is None and [f() for f in known.where] == known.addresses
+
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
         has_state = "momentum" not in group or group["momentum"]
-        names = _STATE[type(self.optimizer)] if has_state else ()
-        state = self.optimizer.state.get(p, {})
-        return [p, p.grad, *(state.get(name) for name in names)]
+        return _STATE[type(self.optimizer)] if has_state else ()
 
-    def _steps(self, group: dict[str, Any]) -> list[Tensor]:
-        """The counts of an Adam's steps, on the CPU: `is_plain` leaves out where they are not."""
-        state = self.optimizer.state
-        states = [state.get(p, {}) for p in group["params"] if p.grad is not None]
-        return [own["step"] for own in states if "step" in own]
+    def _laid_out(self, group: dict[str, Any]) -> _Group | None:
+        names, members, rows, steps, where = self._names(group), [], [], [], []
+        device = torch.device("cpu")
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state, device = self.optimizer.state.get(p), p.device
+            tensors = [(state or {}).get(name) for name in names]
+            own = [p, p.grad, *tensors]
+            if not all(map(_is_simple, own)):
+                return None
+            found = [t for t in own if t is not None]
+            members.append(_Member(p, p.grad, state, found[2:]))
+            where += [t.data_ptr for t in found]
+            rows.append([*(t.data_ptr() for t in found), *[0] * (4 - len(found)), p.numel()])
+            if state and "step" in state:
+                steps.append(state["step"])
+        if len({float(step) for step in steps}) > 1:  # one kernel has one t
+            return None
+        sizes = [row[-1] for row in rows]
+        blocks = [[k, start] for k, size in enumerate(sizes) for start in range(0, size, BLOCK)]
+        places, starts = (torch.tensor(x, dtype=torch.int64, device=device) for x in (rows, blocks))
+        return _Group(names, members, where, [f() for f in where], steps, places, starts)
 
 
 def _is_simple(tensor: Tensor | None) -> bool:
     return tensor is not None and tensor.dtype == torch.float32 and tensor.is_contiguous()
-
-
-def _row(tensors: list[Tensor]) -> list[int]:
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    return [*addresses, *[0] * (4 - len(addresses)), tensors[0].numel()]
-
-
-def _laid_out(rows: list[list[int]], device: torch.device) -> _Group:
-    sizes = [row[-1] for row in rows]
-    blocks = [[k, start] for k, size in enumerate(sizes) for start in range(0, size, BLOCK)]
-    return _Group(rows, *(torch.tensor(x, device=device) for x in (rows, blocks)))
 
 
 def _sgd(known: _Group, group: dict[str, Any]) -> None:
@@ -139,10 +186,10 @@ def _sgd(known: _Group, group: dict[str, Any]) -> None:
     )
 
 
-def _adam(known: _Group, group: dict[str, Any], steps: list[Tensor]) -> None:
-    for step in steps:
-        step.add_(1)
-    t = float(steps[0])
+def _adam(known: _Group, group: dict[str, Any]) -> None:
+    t = float(known.steps[0]) + 1
+    for step in known.steps:
+        step.fill_(t)
     lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], float(group["weight_decay"])
     is_decoupled = bool(group.get("decoupled_weight_decay"))
     kernels.adam[(len(known.blocks),)](
