@@ -72,20 +72,52 @@ def test_it_is_torchs_step(gpu: torch.device, name: str) -> None:
             torch.testing.assert_close(states[0][key][what], value, rtol=1e-5, atol=1e-6)
 
 
-def test_state_that_is_loaded_and_memory_that_moves(gpu: torch.device) -> None:
-    """From the step after it on, the kernel works on what is there then."""
+CHANGES = ["loaded", "cleared", "count", "parameter", "gradient", "moment", "momentum off"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happens_between_two_steps(gpu: torch.device, change: str) -> None:
+    """State that is loaded, cleared or set, memory that moves, a momentum that goes: from the next
+    step on the kernel works on what is there then, as torch does."""
     mine, theirs = parameters(gpu), parameters(gpu)
-    one, other = made("Adam", mine), made("Adam", theirs)
+    name = "momentum" if change == "momentum off" else "Adam"
+    one, other = made(name, mine), made(name, theirs)
     update = update_of(one)
     for number, found in enumerate(gradients(6)):
         for p, q, g in zip(mine, theirs, found, strict=True):
-            p.grad, q.grad = g.to(gpu), g.to(gpu)
+            if p.grad is None or q.grad is None:
+                p.grad, q.grad = g.to(gpu), g.to(gpu)
+            p.grad.copy_(g)
+            q.grad.copy_(g)
         if number == 3:
-            one.load_state_dict(deepcopy(one.state_dict()))
-            mine[0].data = mine[0].data.clone()
+            changed(change, one, mine)
+            changed(change, other, theirs)
         update.step()
         other.step()
+    assert update.is_ready()
     assert distance(mine, theirs) < 5e-7
+
+
+def changed(change: str, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
+    first = parameters[0]
+    state = optimizer.state[first]
+    if change == "loaded":
+        optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
+    elif change == "cleared":
+        optimizer.state.clear()
+    elif change == "count":
+        for p in parameters:
+            optimizer.state[p]["step"] = torch.tensor(20.0)
+    elif change == "parameter":
+        first.data = first.data.clone()
+    elif change == "gradient":
+        assert first.grad is not None
+        first.grad.data = first.grad.data.clone()
+    elif change == "moment":
+        state["exp_avg"].data = state["exp_avg"].data.clone().mul_(2)
+    else:
+        for group in optimizer.param_groups:
+            group["momentum"] = 0.0
 
 
 def test_counts_that_differ(gpu: torch.device) -> None:

@@ -41,14 +41,12 @@ class _Member(NamedTuple):
     Attributes:
         p: the parameter.
         grad: its gradient.
-        state: the optimizer's own dict; None where it has none.
-        tensors: those of the state that the kernel works on.
+        state: what the optimizer keeps of it, by name, as far as the step goes.
     """
 
     p: Tensor
     grad: Tensor
-    state: dict[str, Any] | None
-    tensors: list[Tensor]
+    state: dict[str, Tensor]
 
 
 class _Group(NamedTuple):
@@ -129,12 +127,10 @@ class TritonUpdate:
             own = next(members, None)
             if own is None or p is not own.p or grad is not own.grad:
                 return False
-            state = states.get(p)
-            if state is not own.state:
-                return False
-            if state is not None:
-                for name, tensor in zip(known.names, own.tensors, strict=True):
-                    if state[name] is not tensor:
+            if own.state:
+                state = states.get(p, {})
+                for name, tensor in own.state.items():
+                    if state.get(name) is not tensor:
                         return False
         return next(members, None) is None and [f() for f in known.where] == known.addresses
 
@@ -143,22 +139,22 @@ class TritonUpdate:
         return _STATE[type(self.optimizer)] if has_state else ()
 
     def _laid_out(self, group: dict[str, Any]) -> _Group | None:
-        names, members, rows, steps, where = self._names(group), [], [], [], []
+        members: list[_Member] = []
+        names, rows, steps, where = self._names(group), [], [], []
         device = torch.device("cpu")
         for p in group["params"]:
             if p.grad is None:
                 continue
-            state, device = self.optimizer.state.get(p), p.device
-            tensors = [(state or {}).get(name) for name in names]
-            own = [p, p.grad, *tensors]
+            device = p.device
+            state = self.optimizer.state.get(p, {})
+            own = [p, p.grad, *(state.get(name) for name in names)]
             if not all(map(_is_simple, own)):
                 return None
-            found = [t for t in own if t is not None]
-            members.append(_Member(p, p.grad, state, found[2:]))
-            where += [t.data_ptr for t in found]
-            rows.append([*(t.data_ptr() for t in found), *[0] * (4 - len(found)), p.numel()])
-            if state and "step" in state:
-                steps.append(state["step"])
+            kept = {name: state[name] for name in (*names, "step") if name in state}
+            members.append(_Member(p, p.grad, kept))
+            where += [t.data_ptr for t in own]
+            rows.append([*(t.data_ptr() for t in own), *[0] * (4 - len(own)), p.numel()])
+            steps += [kept["step"]] if "step" in kept else []
         if len({float(step) for step in steps}) > 1:  # one kernel has one t
             return None
         sizes = [row[-1] for row in rows]
