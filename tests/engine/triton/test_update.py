@@ -72,15 +72,15 @@ def test_it_is_torchs_step(gpu: torch.device, name: str) -> None:
             torch.testing.assert_close(states[0][key][what], value, rtol=1e-5, atol=1e-6)
 
 
-CHANGES = ["loaded", "cleared", "count", "parameter", "gradient", "moment", "momentum off"]
+CHANGES = ["loaded", "cleared", "count", "parameter", "gradient", "moment", "momentum on"]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_happens_between_two_steps(gpu: torch.device, change: str) -> None:
-    """State that is loaded, cleared or set, memory that moves, a momentum that goes: from the next
-    step on the kernel works on what is there then, as torch does."""
+    """State that is loaded, cleared or set, memory that moves, a momentum that was none: from the
+    next step on the kernel works on what is there then, as torch does."""
     mine, theirs = parameters(gpu), parameters(gpu)
-    name = "momentum" if change == "momentum off" else "Adam"
+    name = "SGD" if change == "momentum on" else "Adam"
     one, other = made(name, mine), made(name, theirs)
     update = update_of(one)
     for number, found in enumerate(gradients(6)):
@@ -100,7 +100,6 @@ def test_what_happens_between_two_steps(gpu: torch.device, change: str) -> None:
 
 def changed(change: str, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
     first = parameters[0]
-    state = optimizer.state[first]
     if change == "loaded":
         optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
     elif change == "cleared":
@@ -114,10 +113,11 @@ def changed(change: str, optimizer: torch.optim.Optimizer, parameters: list[Tens
         assert first.grad is not None
         first.grad.data = first.grad.data.clone()
     elif change == "moment":
-        state["exp_avg"].data = state["exp_avg"].data.clone().mul_(2)
+        moment = optimizer.state[first]["exp_avg"]
+        moment.data = moment.data.clone().mul_(2)
     else:
         for group in optimizer.param_groups:
-            group["momentum"] = 0.0
+            group["momentum"] = 0.9
 
 
 def test_counts_that_differ(gpu: torch.device) -> None:
