@@ -7,9 +7,9 @@ they are for, the engine's. Multiples of the step.
 """
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from problem import Problem
@@ -17,6 +17,9 @@ from timing import compare, rows_of, write
 from torch_steps import COMPILED, ENGINES
 
 from torchmlp.data import distort_images, shift_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLE = Path(__file__).parent / "results" / "distortions.csv"
 PROBLEMS = [Problem(network, 100) for network in ("784-512-10", "784-800-10", "784-1000-500-10")]

@@ -23,7 +23,7 @@ from runs import ROOT, machine
 
 RESULTS = Path(__file__).parent / "results" / "startup.csv"
 LIGHTNING = "import torch\nfrom torchmlp._compat.lightning import pl"
-SUBMISSION = ROOT / "benchmarks" / "styles" / "development" / "class_grads_dict.py"  # right
+SUBMISSIONS = ROOT / "benchmarks" / "styles" / "development"  # right, a function and a class
 FIRST_WORD = "first word, embedded"
 STEP = ["--trainer.callbacks", "first_step.FirstStep"]
 
@@ -34,6 +34,9 @@ def commands(data_root: str | None) -> dict[str, tuple[list[str], str]]:
     def imports(code: str) -> list[str]:
         return ["-c", f"{code}\nimport os\nos._exit(0)"]
 
+    def verify(file: str) -> list[str]:
+        return [train, "verify", str(SUBMISSIONS / file)]
+
     train = str(ROOT / "train.py")
     found = {
         "python": (imports("pass"), "python"),
@@ -43,7 +46,8 @@ def commands(data_root: str | None) -> dict[str, tuple[list[str], str]]:
         "import torch, lightning": (imports(LIGHTNING), "import torch, lightning"),
         "help": ([train, "--help"], "import torch"),
         "help of fit": ([train, "fit", "--help"], "import torch"),
-        "verify": ([train, "verify", str(SUBMISSION)], "import torch"),
+        "verify, a function": (verify("rows_dict_loss_grads.py"), "import torch"),
+        "verify, a class": (verify("class_grads_dict.py"), "import torch"),
         "error: unknown option": ([train, "--trainer.max_epoch", "3"], "import torch"),
         "error: wrong type": ([train, "--max_epochs", "abc"], "import torch"),
         "error: activation": ([train, "--activation", "rellu"], "import torch"),
