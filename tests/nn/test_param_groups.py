@@ -12,8 +12,9 @@ from torch.nn import functional as F  # noqa: N812  torch's own spelling
 from tests.lightning.lightning_runs import ignore_lightnings_own, quiet_trainer
 from torchmlp import MLP, Classifier, Engine
 from torchmlp.data import Batches, read_embedded
+from torchmlp.kernels.optimizers import OPTIMIZERS
 from torchmlp.lightning.schedules import OneCycle
-from torchmlp.nn.param_groups import DIVIDE_IT_OUT, scale_rates
+from torchmlp.nn.param_groups import scale_rates
 
 pytestmark = ignore_lightnings_own
 
@@ -38,7 +39,7 @@ def expected(kind: str, lr: float) -> dict[str, float]:
     return {name: lr * FACTORS[kind].get(name, 1) for name in FACTORS["sgd"]}
 
 
-@pytest.mark.parametrize("make", [optim.SGD, *DIVIDE_IT_OUT])
+@pytest.mark.parametrize("make", OPTIMIZERS)
 def test_every_parameter_has_its_rate(make: Any) -> None:
     """Each optimizer's rates are the table's, in few groups, the unscaled one first."""
     mlp = network()

@@ -2,20 +2,14 @@
 
 from typing import Any, TypeVar
 
-from torch import nn, optim
+from torch import nn
 from torch.optim import Optimizer
 
+from torchmlp.kernels.optimizers import OPTIMIZERS, rule_of
 from torchmlp.kernels.parametrization import rate_factors
 from torchmlp.nn.mlp import MLP
 
 Kind = TypeVar("Kind", bound=Optimizer)
-
-FOLLOW_THE_GRADIENT = (optim.SGD,)
-# Their steps stay as long when all gradients are multiplied by one number.
-DIVIDE_IT_OUT = (
-    *(optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax),
-    *(optim.RMSprop, optim.Adagrad),
-)
 
 
 def scale_rates(optimizer: Kind, model: nn.Module) -> Kind:
@@ -37,8 +31,9 @@ def scale_rates(optimizer: Kind, model: nn.Module) -> Kind:
             that has a scheduler, which would keep the old rates, or whose rates are scaled already.
 
     Example:
+        >>> import torch
         >>> mlp = MLP(784, 512, 10, parametrization="mup", base_width=64)
-        >>> optimizer = scale_rates(optim.SGD(mlp.parameters(), lr=0.5), mlp)
+        >>> optimizer = scale_rates(torch.optim.SGD(mlp.parameters(), lr=0.5), mlp)
         >>> [(len(group["params"]), group["lr"]) for group in optimizer.param_groups]
         [(1, 0.5), (2, 4.0), (1, 0.0625)]
     """
@@ -88,11 +83,9 @@ def _parts(group: dict[str, Any], factors: dict[Any, float]) -> list[dict[str, A
 
 
 def _follows_gradient(optimizer: Optimizer) -> bool:
-    if isinstance(optimizer, FOLLOW_THE_GRADIENT):
-        return True
-    if isinstance(optimizer, DIVIDE_IT_OUT):
-        return False
-    known = ", ".join(kind.__name__ for kind in (*FOLLOW_THE_GRADIENT, *DIVIDE_IT_OUT))
+    if rule := rule_of(optimizer):
+        return rule.follows_gradient
+    known = ", ".join(kind.__name__ for kind in OPTIMIZERS)
     raise ValueError(
         f"scale_rates: parametrization=mup is known for {known}, got {type(optimizer).__name__}; "
         f"choose one of them, or parametrization=standard"
