@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from problem import Problem
-from timing import compare, rows_of, write
+from timing import Turns, compare, rows_of, write
 from torch_steps import COMPILED, ENGINES
 
 from torchmlp.data import distort_images, shift_images
@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for problem in PROBLEMS:
         images = torch.randint(256, (problem.batch, 28, 28), dtype=torch.uint8)
-        ways: dict[str, Callable[[], object]] = {
+        ways: dict[str, Callable[[], object] | Turns] = {
             STEP: ENGINES[STEP](problem).take,
             "elastic": partial(distort_images, images, 28.0, max_rotation=10.0, max_scale=0.1),
             "shift": partial(shift_images, images, 1),

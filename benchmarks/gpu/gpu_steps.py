@@ -19,10 +19,11 @@ from on_device import DEVICE, IS_REHEARSAL, Clock, OnDevice, capture, synchroniz
 from problem import Problem
 from timing import compare
 from torch import Tensor
-from torch_steps import TIMED_RATE, batch, load, sequential, start
+from torch_steps import TIMED_RATES, batch, load, sequential, start
 
 from torchmlp import MLP, Engine
 
+RATE = TIMED_RATES["sgd"]
 CASES = [
     ("784-128-10", 128),
     ("784-256-128-10", 128),
@@ -112,7 +113,7 @@ def engine(
     load(model, problem)
     model.to(DEVICE)
     # With the kernels as people write it; without, at its fastest.
-    optimizer = made(kind, model.parameters(), TIMED_RATE, fused=triton == "0" or None)
+    optimizer = made(kind, model.parameters(), RATE, fused=triton == "0" or None)
     steps = Engine(model, "cross_entropy", optimizer, precision=precision)
     x, target = (t.to(DEVICE) for t in batch(problem))
     return Way(lambda: steps.step(x, target), list(model.parameters()), optimizer)
@@ -124,7 +125,7 @@ def autograd(
     """nn.Sequential, F.cross_entropy, backward(), and an optimizer of torch's."""
     compiled = settings.pop("compiled", False)
     model = sequential(problem).to(DEVICE)
-    optimizer = made(kind, model.parameters(), TIMED_RATE, **settings)
+    optimizer = made(kind, model.parameters(), RATE, **settings)
     forward: Callable[[Tensor], Tensor] = model
     if compiled:
         settings = {"backend": "aot_eager"} if IS_REHEARSAL else {"mode": "max-autotune"}
@@ -144,7 +145,7 @@ def autograd(
 
 def captured_autograd(problem: Problem, kind: str) -> Way:
     """The same, all of it as one CUDA graph, its settings fixed: what PyTorch can do by hand."""
-    rate = torch.tensor(TIMED_RATE, device=DEVICE)
+    rate = torch.tensor(RATE, device=DEVICE)
     settings: dict[str, Any] = {"fused": True}
     if kind == "Adam" and not IS_REHEARSAL:
         settings["capturable"] = True
@@ -186,7 +187,7 @@ def checked(way: Way, problem: Problem, kind: str, precision: str, exact: list[T
     for _ in range(CHECKED_STEPS):
         way.take()
     synchronize()
-    way.set_rate(TIMED_RATE)
+    way.set_rate(RATE)
     first = [p.double() for p in start(problem)]
     found = [p.detach().cpu().double() for p in way.parameters]
     error = max(

@@ -101,6 +101,6 @@ def test_a_rehearsed_part(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "gpu_weights.csv").read_text("utf-8")
-    assert table.count("a CUDA graph of torch's operators") == 8
-    assert table.count("as the CPU's") == 8
+    rows = table.count("as the CPU's")
+    assert rows == table.count("\n") - 1 == table.count("a CUDA graph of torch's operators") > 0
     assert (tmp_path / "gpu.md").read_text("utf-8").strip() in done.stdout

@@ -163,18 +163,21 @@ def fresh(like: Tensor) -> Tensor:
 
 
 def velocity(run: Run) -> Tensor:
-    """A velocity that a step goes into; made where there is none.
+    """A velocity or a moment that a step goes into; made where there is none.
 
     What an optimizer that takes its own step does with its state is torch's affair.
     """
-    if not is_fusible(run.optimizer):
+    is_sgd = type(run.optimizer) is torch.optim.SGD
+    if not (is_fusible(run.optimizer) and (is_sgd or run.engine.native is not False)):
         run.optimizer = torch.optim.SGD(run.model.parameters(), lr=0.01)
         run.engine = Engine(run.model, "cross_entropy", run.optimizer, native=run.engine.native)
     for group in run.optimizer.param_groups:
-        group["momentum"] = 0.9
+        if "momentum" in group:
+            group["momentum"] = 0.9
     run.engine.step(*batch(2))
     state = [run.optimizer.state.get(p, {}) for p in run.model.parameters()]
-    found: Tensor = run.draw.choice([s["momentum_buffer"] for s in state if "momentum_buffer" in s])
+    names = ("momentum_buffer", "exp_avg")
+    found: Tensor = run.draw.choice([s[name] for s in state for name in names if name in s])
     return found
 
 

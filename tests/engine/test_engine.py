@@ -19,7 +19,6 @@ from tests.engine.twins import (
     batches,
     both_ways,
     distance,
-    has_native_form,
     needs_compiler,
     network,
     plain_step,
@@ -78,51 +77,27 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize(
+    ("native_step", "dtype"),
+    [
+        pytest.param(False, torch.float64, id="operators"),
+        pytest.param(True, torch.float64, id="native-float64", marks=needs_compiler),
+        pytest.param(True, torch.float32, id="native-float32", marks=needs_compiler),
+    ],
+)
 @pytest.mark.parametrize("loss_case", LOSS_CASES)
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
-def test_every_activation_and_loss_trains_as_autograd_does(activation: str, loss_case: str) -> None:
-    """The activation in hidden and output layers, in torch's operators: the losses and weights of
-    plain torch modules with torch.optim.SGD, to 1e-12."""
-    twins = Twins(
-        network(activation, output_activation=activation), loss_case.partition("-")[0], sgd()
-    )
-    twins.run(batches(FORMULA_STEPS, loss_case))
-    assert twins.engine.how == "torch's operators (native=False)"
-    twins.assert_same()
-
-
-@needs_compiler
-@both_dtypes
-@pytest.mark.parametrize("loss_case", ["cross_entropy-indices", "mse"])
-@pytest.mark.parametrize("activation", [a for a in ACTIVATION_NAMES if has_native_form([a], "mse")])
-def test_every_native_activation_and_loss_trains_as_autograd_does(
-    activation: str, loss_case: str, dtype: torch.dtype
+def test_every_activation_and_loss_trains_as_autograd_does(
+    activation: str, loss_case: str, dtype: torch.dtype, native_step: bool
 ) -> None:
-    """The same in C++, in float64 and in float32."""
+    """The activation in hidden and output layers: the losses and weights of plain torch modules
+    with torch.optim.SGD, to 1e-12 in float64 and 1e-6 in float32."""
     mlp = network(activation, output_activation=activation, dtype=dtype)
-    twins = Twins(mlp, loss_case.partition("-")[0], sgd(), native_step=True)
+    twins = Twins(mlp, loss_case.partition("-")[0], sgd(), native_step=native_step)
     twins.run(batches(FORMULA_STEPS, loss_case, dtype=dtype))
-    assert twins.engine.how == "C++, 1 thread"
+    how = "C++, 1 thread" if native_step else "torch's operators (native=False)"
+    assert twins.engine.how == how
     twins.assert_same()
-
-
-@pytest.mark.parametrize("loss_case", LOSS_CASES)
-@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
-def test_native_where_it_has_a_form(activation: str, loss_case: str) -> None:
-    """Left to itself the engine steps in C++ for the activations and losses that have a form there,
-    and says which has none for the others; native=True refuses those."""
-    loss, dtype = loss_case.partition("-")[0], torch.float32
-    mlp = network(activation, dtype=dtype)
-    engine = Engine(mlp, loss, sgd()(mlp.parameters()))
-    insisting = Engine(mlp, loss, sgd()(mlp.parameters()), native=True)
-    ((x, target),) = batches(1, loss_case, dtype=dtype)
-    engine.step(x, target)
-    if has_native_form([activation], loss_case):
-        assert engine.how.startswith("C++") or "c++" in engine.how
-        return
-    assert "has no C++ form" in engine.how
-    with pytest.raises(ValueError, match=r"native=True, but .* has no C\+\+ form; leave it out"):
-        insisting.step(x, target)
 
 
 @both_ways
@@ -959,7 +934,6 @@ def strided_bias(mlp: MLP) -> MLP:
 
 IMPOSSIBLE: dict[str, tuple[Any, str]] = {
     "dtype": (lambda: network("relu", dtype=torch.bfloat16), "parameters are torch.bfloat16"),
-    "activation": (lambda: network("gelu"), "gelu has no C++ form"),
     "layout": (lambda: transposed(network("relu")), "a parameter is not contiguous"),
     "bias layout": (lambda: strided_bias(network("relu")), "a parameter is not contiguous"),
 }

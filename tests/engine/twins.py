@@ -31,12 +31,6 @@ WAYS = [
 both_ways = pytest.mark.parametrize("native_step", WAYS)
 
 
-def has_native_form(activations: Sequence[str], loss_case: str) -> bool:
-    """Written out, not asked of the package: a form that is lost there is missed here."""
-    forms = {"identity", "relu", "leaky_relu", "sigmoid", "tanh", "hardtanh", "relu6"}
-    return forms.issuperset(activations) and loss_case in ("cross_entropy-indices", "mse")
-
-
 def sgd(**settings: Any) -> Optimize:
     return lambda parameters: torch.optim.SGD(parameters, **{"lr": 0.01, **settings})
 

@@ -117,6 +117,12 @@ def mark_stepped(optimizer: Optimizer) -> None:
     optimizer._opt_called = True  # type: ignore[attr-defined]  # set by torch, declared nowhere
 
 
+# Tells autograd that tensors were written into; without torch's own check of the arguments.
+increment_version: Callable[[list[Tensor]], None] = (
+    _find("_C._increment_version") or torch.autograd.graph.increment_version
+)
+
+
 def has_no_memory(tensor: Tensor) -> bool:
     """Whether a tensor only stands for its numbers: zeros never stored, or functionalized."""
     return is_zero_tensor(tensor) or torch._is_functional_tensor(tensor)

@@ -92,6 +92,55 @@ def loss_delta(
     return find("loss", loss, LOSSES).delta(_widen(output), target).to(output.dtype)
 
 
+def weighted_target(
+    target: Tensor, like: Tensor, class_weight: Tensor | None, label_smoothing: float
+) -> Tensor:
+    """Cross-entropy's target as the q of e = −Σ_c q_c log p_c, with weights and smoothing in it.
+
+        q_c = w_c ((1 − ε) t_c + ε / K)
+
+    Args:
+        target: class indices (*batch,) or probabilities (*batch, K).
+        like: (*batch, K), the output: gives K and the dtype.
+        class_weight: w, (K,); None for ones.
+        label_smoothing: ε, in 0 <= ε <= 1.
+
+    Source: torch.nn.CrossEntropyLoss's documentation; Szegedy et al. (2016), section 7.
+    """
+    classes = like.shape[-1]
+    if not target.is_floating_point():
+        target = F.one_hot(target, classes).to(like.dtype)
+    if label_smoothing:
+        target = (1 - label_smoothing) * target + label_smoothing / classes
+    return target if class_weight is None else class_weight * target
+
+
+def sample_shares(
+    target: Tensor, weight: Tensor | None, class_weight: Tensor | None
+) -> Tensor | None:
+    """Each sample's share in the mean loss, times the number of samples; None where all are equal.
+
+        E = Σ_i s_i e_i / Σ_i s_i w_{t_i}
+
+    As torch.nn.CrossEntropyLoss divides by the classes' weights where the target is an index, and
+    does not where it is a distribution.
+
+    Args:
+        target: as the loss takes it.
+        weight: s, (*batch,); None for ones.
+        class_weight: w, (K,); None for ones.
+    """
+    has_labels = class_weight is not None and not target.is_floating_point()
+    if weight is None and not has_labels:
+        return None
+    total = class_weight[target] if class_weight is not None and has_labels else None
+    if weight is None:
+        assert total is not None
+        weight = torch.ones_like(total)
+    total = weight if total is None else weight * total
+    return weight * (weight.numel() / total.sum())
+
+
 def check_target(shape: torch.Size, target: Tensor, loss: str) -> None:
     """Compare the target's shape and dtype with what the loss reads beside an output of `shape`.
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from tests.engine.twins import batches, distance, network, plain_step, sgd
 from torchmlp import MLP, Engine
-from torchmlp.engine.state.sgd_update import Slot, gradient_only
+from torchmlp.engine.state.sgd_update import gradient_only
+from torchmlp.engine.state.updates import Slot
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps.cuda_graph import GraphStep
 from torchmlp.engine.steps.torch_step import TorchStep
@@ -61,7 +62,7 @@ def test_a_replay_takes_the_batch_it_is_given() -> None:
     losses = []
     for count, (x, target) in enumerate(batches(4), 1):
         kept = x.clone(), target.clone()
-        losses.append(step.take(x, target, [gradient_only(ROWS)]))
+        losses.append(step.take(x, target, [gradient_only()]))
         assert losses[-1] is not step.loss  # which the next replay overwrites
         loss, expected = gradients_by_autograd(mlp, x, target)
         torch.testing.assert_close(losses[-1], loss, rtol=1e-12, atol=0)
@@ -78,10 +79,10 @@ def test_a_graph_of_other_places_is_given_up() -> None:
     mlp, capture = network(), Capture()
     step, old = graph_step(mlp, capture)
     ((x, target),) = batches(1)
-    step.take(x, target, [gradient_only(ROWS)])
+    step.take(x, target, [gradient_only()])
     before = [g.clone() for g in old]
     new = bind(step, mlp)
-    step.take(2 * x, target, [gradient_only(ROWS)])
+    step.take(2 * x, target, [gradient_only()])
     assert capture.captured == 2
     _, expected = gradients_by_autograd(mlp, 2 * x, target)
     assert distance(new, expected) < 1e-12
@@ -93,7 +94,7 @@ def test_right_answers_are_those_of_the_replay() -> None:
     mlp, capture = network(), Capture()
     step, _ = graph_step(mlp, capture)
     for x, target in batches(5):
-        step.take(x, target, [gradient_only(ROWS)])
+        step.take(x, target, [gradient_only()])
         assert int(step.right(target)) == int((mlp(x).argmax(-1) == target).sum())
 
 

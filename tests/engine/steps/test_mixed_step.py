@@ -13,7 +13,8 @@ from tests.engine.steps.test_cuda_graph import Capture
 from tests.engine.twins import batches, distance, network
 from torchmlp import MLP, Engine
 from torchmlp.autograd.loss import mean_loss
-from torchmlp.engine.state.sgd_update import Slot, gradient_only
+from torchmlp.engine.state.sgd_update import gradient_only
+from torchmlp.engine.state.updates import Slot
 from torchmlp.engine.steps.cuda_graph import GraphStep
 from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace
 from torchmlp.kernels.activations import ACTIVATIONS
@@ -226,7 +227,7 @@ def test_the_step_can_be_captured() -> None:
     scaler = GradScaler("cpu", init_scale=8.0)
     for x, target in batches(4, dtype=torch.float32):
         inner.scale_by(scaler)
-        step.take(x, target, [gradient_only(7)])
+        step.take(x, target, [gradient_only()])
         twin = deepcopy(mlp)
         scaler.scale(under_autocast(twin, x, target, torch.float16)).backward()  # type: ignore[no-untyped-call]
         assert distance(into, gradients(twin)) < ROUNDING[torch.float16]

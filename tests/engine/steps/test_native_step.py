@@ -1,5 +1,6 @@
 import ctypes
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from torchmlp.engine.steps import build as library
 from torchmlp.engine.steps import native_step as native
 from torchmlp.kernels.activations import ACTIVATIONS
 from torchmlp.kernels.losses import LOSSES
+from torchmlp.kernels.optimizers import Elementwise
 
 SCRIPT = """
 import torch
@@ -179,9 +181,10 @@ def test_a_library_for_each_source(
     the same have the same."""
     before = library._place()
     if change == "source":
-        copy = unbuilt / "step.cpp"
-        copy.write_text(library.SOURCE.read_text(encoding="utf-8") + "// \n", encoding="utf-8")
-        monkeypatch.setattr(library, "SOURCE", copy)
+        shutil.copytree(library.SOURCES, unbuilt / "cpp")
+        with (unbuilt / "cpp" / "losses.h").open("a", encoding="utf-8") as file:
+            file.write("// \n")
+        monkeypatch.setattr(library, "SOURCES", unbuilt / "cpp")
     elif change == "compiler":
         monkeypatch.setenv("CXX", "clang++ -O1")
     elif change == "torch":
@@ -228,23 +231,28 @@ def test_by_default_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> N
     assert library._place().parent == Path("/home/somebody/.cache/torchmlp")
 
 
-def test_the_tables_are_those_of_the_source() -> None:
-    """Numbers and fields that step.cpp and native.py both write down are the same, in order."""
-    source = library.SOURCE.read_text(encoding="utf-8")
-    enums = [*native.ACTIVATIONS, *native.LOSSES]
-    upper = [name.upper() for name in enums]
-    assert f"enum Activation {{ {', '.join(upper[: len(native.ACTIVATIONS)])} }};" in source
-    assert f"enum LossName {{ {', '.join(upper[len(native.ACTIVATIONS) :])} }};" in source
-    assert set(native.ACTIVATIONS) <= set(ACTIVATIONS)
-    assert set(native.LOSSES) <= set(LOSSES)
+def test_the_tables_are_those_of_the_sources() -> None:
+    """Numbers and fields that the sources and native_step.py both write down are the same, in
+    order."""
+    source = "\n".join(p.read_text(encoding="utf-8") for p in library.SOURCES.glob("*.h"))
+    assert _names_of("Activation", source) == [name.upper() for name in native.NUMBER_OF]
+    assert _names_of("LossName", source) == [name.upper() for name in native.LOSSES]
+    assert set(LOSSES) <= set(native.LOSSES)
+    told = source.split("is_told_by_value(int activation) {")[1].split("}")[0]
+    of_value = {name for name in native.NUMBER_OF if f"== {name.upper()} " in f"{told} "}
+    of_value |= {name for name in native.NUMBER_OF if f"== {name.upper()};" in told}
+    assert of_value == set(ACTIVATIONS) - native.KEEPS_SLOPES
     structs = {
-        "SGDUpdate": [field[0] for field in native._SGDUpdate._fields_],
-        "Update": [field[0] for field in native._Update._fields_],
-        "Layer": [field[0] for field in native._Layer._fields_],
+        "SGDUpdate": list(SGDUpdate._fields),
+        "ElementwiseUpdate": list(Elementwise._fields),
+        "Update": [field[0] for field in native.Update._fields_],
+        "Layer": [field[0] for field in native.Layer._fields_],
+        "Counter": [field[0] for field in native.Counter._fields_],
         "Step": [field[0] for field in native.Step._fields_],
+        "Ready": [field[0] for field in native._Ready._fields_],
+        "Epoch": [field[0] for field in native.Epoch._fields_],
         "Population": [field[0] for field in Population._fields_],
     }
-    assert structs["SGDUpdate"] == list(SGDUpdate._fields)
     for name, fields in structs.items():
         body = source.split(f"struct {name} {{")[1].split("};")[0]
         code = "\n".join(line.split("//")[0] for line in body.splitlines())
@@ -252,6 +260,11 @@ def test_the_tables_are_those_of_the_source() -> None:
         assert all(first < second for first, second in pairwise(places)), (name, fields)
         declared = sum(line.count(",") + 1 for line in code.split(";") if line.strip())
         assert declared == len(fields), name
+
+
+def _names_of(enum: str, source: str) -> list[str]:
+    body = source.split(f"enum {enum} {{")[1].split("}", maxsplit=1)[0]
+    return [name for name in body.replace(",", " ").split() if name]
 
 
 def _place_of(field: str, code: str) -> int:
@@ -293,7 +306,7 @@ def test_a_failure_is_not_tried_again(unbuilt: Path, monkeypatch: pytest.MonkeyP
     for _ in range(3):
         with pytest.raises(library.NoNativeStepError, match=r"^false: failed"):
             library.load()
-    assert len(asked) == 2  # with vector functions and without
+    assert len(asked) == 2 * 3  # three files, with vector functions and without
     assert list(unbuilt.rglob("*.so")) == []
 
 

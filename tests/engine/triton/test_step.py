@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tests.engine.twins import distance, network
 from torchmlp import MLP
-from torchmlp.engine.state.sgd_update import Slot, gradient_only
+from torchmlp.engine.state.sgd_update import gradient_only
+from torchmlp.engine.state.updates import Slot
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps.mixed_step import MixedStep, MixedWorkspace
 from torchmlp.engine.steps.torch_step import TorchStep
@@ -28,7 +29,7 @@ def taken(step: TorchStep, mlp: MLP, x: Tensor, target: Tensor) -> tuple[Tensor,
     grads = iter(into)
     step.bind([None if p is None else Slot(p, next(grads), 0) for p in pairs])
     torch.manual_seed(1)
-    return step.take(x, target, [gradient_only(len(x))]), into
+    return step.take(x, target, [gradient_only()]), into
 
 
 def both(
@@ -102,7 +103,15 @@ def test_values_far_out_and_nan(gpu: torch.device, activation: str) -> None:
     reads_z = ACTIVATIONS[activation].reads == "z"
     a = torch.empty_like(z) if reads_z else z.clone()
     layer = LayerBuffers(
-        z[:, :1].t(), None, activation, z.clone() if reads_z else a, a, None, a, torch.ones_like(z)
+        z[:, :1].t(),
+        None,
+        activation,
+        z=z.clone() if reads_z else a,
+        slope=None,
+        a=a,
+        mask=None,
+        dropped=a,
+        delta=torch.ones_like(z),
     )
     activate(layer)
     expected = activations.activate(z.double(), activation)

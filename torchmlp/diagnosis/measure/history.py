@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from torchmlp.diagnosis.measure.layer_statistics import BLOCKED, SLOPES, between, rms
 from torchmlp.diagnosis.record.record import LayerSample, Record, Sample
@@ -77,6 +78,15 @@ def sample_buffers(layers: Sequence[LayerBuffers]) -> list[LayerSample]:
     return [_of_buffers(layer) for layer in layers]
 
 
+def _slope(layer: LayerBuffers) -> Tensor:
+    """φ'(z): kept by the step, or found from what it kept."""
+    if layer.slope is not None:
+        return layer.slope
+    # Where no z is kept φ' is a function of a, and that of z too: a kink lies at the same place.
+    read = layer.a if layer.z is layer.a else layer.z
+    return ACTIVATIONS[layer.activation].pullback(torch.ones_like(layer.a), read)
+
+
 def _of_buffers(layer: LayerBuffers) -> LayerSample:
     phi = ACTIVATIONS[layer.activation]
     sample = LayerSample(
@@ -85,13 +95,13 @@ def _of_buffers(layer: LayerBuffers) -> LayerSample:
         weight_rms=rms(layer.weight),
         delta_rms=None if layer.delta is None else rms(layer.delta),
     )
-    if phi.reads == "z":
+    has_z = phi.reads == "z" and layer.z is not layer.a
+    if has_z:
         sample.z_mean = float(layer.z.mean())
         sample.z_std = float(layer.z.std(correction=0))
         sample.z_max = float(layer.z.abs().max())
     if layer.activation != "identity":
-        read = layer.z if phi.reads == "z" else layer.a
-        slope = phi.pullback(torch.ones_like(layer.a), read).abs()
+        slope = _slope(layer).abs()
         blocked = slope < BLOCKED * SLOPES.get(layer.activation, 1.0)
         sample.saturated = float(blocked.double().mean())
         sample.dead = float(blocked.all(0).double().mean())

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import SGD
 
 from torchmlp._compat.torch_internals import gradient_hooks
 from torchmlp.autograd.loss import mean_loss
@@ -148,7 +149,7 @@ def _network_of(
     try:
         changed = ModifiedRun(change, run, samples)
         group = changed.optimizer.param_groups[0]
-        is_descent = is_fusible(changed.optimizer)
+        is_descent = type(changed.optimizer) is SGD and is_fusible(changed.optimizer)
         is_descent = is_descent and not (group["dampening"] or group["maximize"])
         is_stable = changed.has_own_loss or STABLE.issuperset(record.design.output_ops)
         activation = _activation(changed)

@@ -8,14 +8,16 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from torchmlp.engine.population.parameters import Stack
-from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
+from torchmlp.engine.state.updates import Rule, Slot
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps import build
-from torchmlp.engine.steps.native_step import NativeStep, Step, no_class, threads
+from torchmlp.engine.steps.native_step import KEEPS_SLOPES, NativeStep, Step, no_class, threads
 from torchmlp.nn.mlp import MLP
 
 # Measured on two cores (benchmarks/population.py): below so many multiplications in all a second
@@ -28,7 +30,10 @@ class Population(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int) for name in ("size", "threads")),
-        *((name, ctypes.c_void_p) for name in ("steps", "layers", "descents", "x", "target")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("steps", "layers", "merged", "elementwise", "x", "target")
+        ),
         *((name, ctypes.c_int64) for name in ("x_stride", "target_stride")),
         *((name, ctypes.c_void_p) for name in ("losses", "frozen")),
     ]
@@ -41,12 +46,22 @@ class NativeSteps:
         compiled: from `build.load`.
         stack: their parameters.
         first: a network whose parameters are the stack's first.
-        loss: "cross_entropy" or "mse".
+        loss: "cross_entropy", "mse" or "bce".
         rows: B.
+        has_labels: whether targets are class indices.
+        merged: whether the rules are `SGDUpdate`s.
     """
 
     def __init__(
-        self, compiled: ctypes.CDLL, stack: Stack, first: MLP, loss: str, rows: int
+        self,
+        compiled: ctypes.CDLL,
+        stack: Stack,
+        first: MLP,
+        loss: str,
+        rows: int,
+        *,
+        has_labels: bool,
+        merged: bool,
     ) -> None:
         like, size = stack.parameters[0], len(stack.parameters[0])
         self.stack = stack
@@ -60,17 +75,23 @@ class NativeSteps:
         self.kept = [
             NativeStep(
                 compiled,
-                Workspace(first, rows, 0, is_pixels=False),
+                Workspace(first, rows, 0, is_pixels=False, keeps_slopes=KEEPS_SLOPES),
                 loss,
+                has_labels=has_labels,
                 only_finite=True,
                 most_threads=None if together else 1,
             )
             for _ in range(self.threads)
         ]
-        pairs = zip(stack.parameters, stack.velocities, strict=True)
-        slots = [Slot(value[0], into[0], 0) for value, into in pairs]
+        self.merged = merged
+        slots = [
+            Slot(value[0], (value if kept[-1] is None else kept[-1])[0], 0)
+            if merged
+            else Slot(value[0], None, 0, tuple(t if t is None else t[0] for t in kept))
+            for value, kept in zip(stack.parameters, stack.kept, strict=True)
+        ]
         for step in self.kept:
-            step.bind(slots)
+            step.bind(slots, merged=merged)
         self.steps = (Step * self.threads)(*(step.step for step in self.kept))
         strides = [p.stride(0) * p.element_size() for p in stack.parameters]
         self.strides = (ctypes.c_int64 * len(strides))(*strides)
@@ -78,13 +99,13 @@ class NativeSteps:
         self.all.steps = ctypes.addressof(self.steps)
         self.all.layers = ctypes.addressof(self.strides)
         self.pointer = ctypes.byref(self.all)
-        self.known: Sequence[SGDUpdate] | None = None
+        self.known: Sequence[Rule] | None = None
 
     def take(
         self,
         x: Tensor,
         target: Tensor,
-        descents: Sequence[SGDUpdate],
+        rules: Sequence[Rule],
         frozen: Tensor,
         losses: Tensor,
     ) -> None:
@@ -94,10 +115,14 @@ class NativeSteps:
             ValueError: a label that is no class; nothing has been changed then.
         """
         everything = self.all
-        if descents is not self.known:
-            self.coefficients = table(descents, everything.size)
-            everything.descents = self.coefficients.data_ptr()
-            self.known = descents
+        if rules is not self.known:
+            self.coefficients = table(rules, everything.size)
+            address = self.coefficients.ctypes.data
+            if self.merged:
+                everything.merged = address
+            else:
+                everything.elementwise = address
+            self.known = rules
         everything.x, everything.x_stride = x.data_ptr(), _bytes(x)
         everything.target, everything.target_stride = target.data_ptr(), _bytes(target)
         everything.losses, everything.frozen = losses.data_ptr(), frozen.data_ptr()
@@ -107,14 +132,13 @@ class NativeSteps:
         torch.autograd.graph.increment_version(self.stack.tensors)
 
 
-def table(descents: Sequence[SGDUpdate], size: int) -> Tensor:
-    """The coefficients as step.cpp reads them: (size, parameters, 6), float64."""
-    columns = [
-        torch.as_tensor(number, dtype=torch.float64).expand(size)
-        for descent in descents
-        for number in descent
-    ]
-    return torch.stack(columns, 1).view(size, len(descents), len(SGDUpdate._fields))
+def table(rules: Sequence[Rule], size: int) -> NDArray[np.float64]:
+    """The coefficients as step.cpp reads them: (size, parameters, coefficients)."""
+    found = np.empty((size, len(rules), len(rules[0])))
+    for place, rule in enumerate(rules):
+        for index, number in enumerate(rule):
+            found[:, place, index] = number
+    return found
 
 
 def _bytes(batches: Tensor) -> int:

@@ -1,26 +1,29 @@
 """Many networks of one shape, trained as one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import RLock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from torchmlp.autograd.dense import check_dense
 from torchmlp.engine.population.native_step import NativeSteps
 from torchmlp.engine.population.parameters import Stack
 from torchmlp.engine.population.torch_step import BatchedStep
 from torchmlp.engine.state.addresses import borrow_batch, check_tensors, fixed, storages
-from torchmlp.engine.state.sgd_update import SGDUpdate, sgd_update
-from torchmlp.engine.state.workspace import Workspace
+from torchmlp.engine.state.sgd_update import sgd_update
+from torchmlp.engine.state.updates import Rule, as_number
 from torchmlp.engine.steps import build
 from torchmlp.engine.steps.native_step import threads, unsupported_natively
 from torchmlp.kernels.activations import activate
 from torchmlp.kernels.losses import LOSSES, check_target
 from torchmlp.kernels.names import find
+from torchmlp.kernels.optimizers import OPTIMIZERS, OptimizerRule
 from torchmlp.kernels.parametrization import rate_factors
 from torchmlp.nn.mlp import MLP
 
@@ -35,8 +38,7 @@ class Population:
     network's own. A network whose loss is nan or infinite is frozen before the step that would
     follow from it, and disturbs nobody.
 
-    On a CPU the step is C++ where that can be had (ReLU, leaky ReLU, logistic, tanh, hard tanh,
-    ReLU6; cross-entropy of labels, squared error; float32 and float64): threads take one network
+    On a CPU the step is C++ where that can be had (float32 and float64): threads take one network
     after another through the engine's own step. Else all networks go through torch's batched
     products together.
 
@@ -49,9 +51,9 @@ class Population:
         init: initial weights by name, as `MLP` takes them.
         loss: "cross_entropy", "mse" or "bce".
         lr: learning rate η, a number or one for each network. `lr` may be set again at any time.
-        momentum: of torch.optim.SGD, as are the next two.
-        nesterov: whether the step looks ahead.
-        weight_decay: λ.
+        momentum: of torch.optim.SGD or RMSprop.
+        nesterov: whether SGD's step looks ahead.
+        weight_decay: λ; None for the optimizer's default.
         seeds: of each network's initial weights, those of an MLP made after
             torch.manual_seed(seed); None draws one after the other from torch's generator.
         device: where the parameters live.
@@ -59,6 +61,8 @@ class Population:
         parametrization: "standard" or "mup", whose rates are `lr` times a factor for each
             parameter; see `torchmlp.kernels.parametrization`.
         base_width: as `MLP` takes it.
+        optimizer: "sgd", "adam", "adamw", "rmsprop" or "adagrad", each as torch.optim's.
+        settings: more of the optimizer's settings, by torch.optim's names: betas, eps, amsgrad ...
 
     Attributes:
         weights: (N, fan_out, fan_in) of each layer, live.
@@ -66,7 +70,7 @@ class Population:
 
     Raises:
         ValueError: a size below 1, rates or seeds of another number, a rate or momentum below 0 or
-            not finite; what `MLP` raises.
+            not finite, a setting that the optimizer has not; what `MLP` raises.
 
     Example:
         >>> rates = [0.01, 0.1, 1.0, 1e4]
@@ -93,12 +97,14 @@ class Population:
         lr: Rates,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         seeds: Sequence[int] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         parametrization: str = "standard",
         base_width: int = 64,
+        optimizer: str = "sgd",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         find("loss", loss, LOSSES)
         if size < 1:
@@ -108,16 +114,15 @@ class Population:
                 f"Population: expected one seed for each of the {size} networks, got {len(seeds)}"
             )
         for name, number in (("momentum", momentum), ("weight_decay", weight_decay)):
-            if not (number >= 0 and math.isfinite(number)):
+            if number is not None and not (number >= 0 and math.isfinite(number)):
                 raise ValueError(f"Population: expected {name} of at least 0, got {number}")
         if nesterov and not momentum:
             raise ValueError("Population: nesterov looks ahead by momentum, expected one above 0")
         self.size, self.loss = size, loss
-        self._sgd: dict[str, Any] = {
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-        }
+        given = {"momentum": momentum or None, "nesterov": nesterov or None}
+        given["weight_decay"] = weight_decay
+        named = {name: value for name, value in given.items() if value is not None}
+        self._rule, self._settings = _rule_and_settings(optimizer, {**named, **(settings or {})})
         self._made = partial(
             MLP,
             in_features,
@@ -131,7 +136,8 @@ class Population:
             base_width=base_width,
         )
         self._first = self._drawn(seeds, 0)
-        self._stack = Stack(self._first, size, has_velocity=momentum > 0)
+        self._stack = Stack(self._first, size, self._rule.kept(self._settings))
+        self._counts = np.zeros(size)  # steps of each network, since it was loaded
         mask = torch.empty(0, dtype=torch.bool, device=self.weights[0].device)
         self._frozen = fixed(mask, size).zero_()
         self._losses = self.weights[0].new_zeros(size)
@@ -156,8 +162,7 @@ class Population:
         """Give the copy memory of its own."""
         self.__dict__.update(state)
         values = self._stack.tensors
-        has_velocity = self._stack.velocities is not self._stack.parameters
-        self._stack = Stack(self._first, self.size, has_velocity=has_velocity)
+        self._stack = Stack(self._first, self.size, self._rule.kept(self._settings))
         for own, value in zip(self._stack.tensors, values, strict=True):
             own.copy_(value)
         self._frozen = fixed(self._frozen, self.size).copy_(self._frozen)
@@ -223,7 +228,7 @@ class Population:
                 f"Population: expected learning rates of at least 0, got {wrong.flatten()[0]:g}"
             )
         self._lr = found.expand(self.size).clone()
-        self._descents: dict[int, list[SGDUpdate]] = {}  # by the rows of a batch
+        self._rules: list[Rule] = []
 
     def step(self, x: Tensor, target: Tensor) -> Tensor:
         """One training step of every network; the losses before it.
@@ -250,9 +255,10 @@ class Population:
             if (step := self._steps.get(key)) is None:
                 self._check(x, target)
                 step = self._steps[key] = self._bind(rows, target)
-            if (descents := self._descents.get(rows)) is None:
-                descents = self._descents[rows] = self._descents_for(rows)
-            step.take(*self._each(x, target), descents, self._frozen, self._losses)
+            if not self._rules or self._rule.counts:
+                self._rules = self._next_rules()
+            step.take(*self._each(x, target), self._rules, self._frozen, self._losses)
+            self._counts += 1
             self._last = step
             return self._losses.clone()
 
@@ -300,22 +306,37 @@ class Population:
     def _bind(self, rows: int, target: Tensor) -> BatchedStep | NativeSteps:
         if len(self._steps) >= BATCH_SIZES:
             self._steps.clear()
-        workspace = Workspace(self._first, rows, 0, is_pixels=False)
-        reason = unsupported_natively(workspace, target, self.loss)
+        reason = unsupported_natively(parameters_of(self._first), rows)
         try:
             if not reason:
-                return NativeSteps(build.load(), self._stack, self._first, self.loss, rows)
+                return NativeSteps(
+                    *(build.load(), self._stack, self._first, self.loss, rows),
+                    has_labels=not target.is_floating_point(),
+                    merged=not self._rule.counts,
+                )
         except build.NoNativeStepError as error:
             reason = str(error)
         return BatchedStep(self._stack, self._first.activations, self.loss, rows, reason)
 
-    def _descents_for(self, rows: int) -> list[SGDUpdate]:
+    def _next_rules(self) -> list[Rule]:
+        rule, lr = self._rule, self._lr.double().cpu().numpy()
+        found: dict[float, Rule] = {}
         factors = [
             factor
             for growth in self._first.growths
-            for factor in rate_factors(growth, follows_gradient=True)
+            for factor in rate_factors(growth, follows_gradient=rule.follows_gradient)
         ]
-        return [sgd_update(rows, self._lr * factor, **self._sgd) for factor in factors]
+        for factor in factors:
+            if factor in found:
+                continue
+            settings = {**self._settings, "lr": lr * factor}
+            if rule.counts:
+                assert rule.coefficients is not None
+                found[factor] = rule.coefficients(settings, self._counts + 1)
+            else:
+                # A velocity that is 0 is one that has not begun.
+                found[factor] = sgd_update(**{**settings, "dampening": 0.0, "maximize": False})
+        return [found[factor] for factor in factors]
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
@@ -356,6 +377,37 @@ class Population:
             raise ValueError(f"Population.load: expected {self._first}, got {mlp}")
         self._stack.put(i, [p.detach() for p in parameters_of(mlp)])
         self._frozen[i] = False
+        self._counts[i] = 0
+
+
+POPULATIONS_OPTIMIZERS = (
+    *(torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop),
+    torch.optim.Adagrad,
+)
+_BY_NAME = {kind.__name__.lower(): kind for kind in POPULATIONS_OPTIMIZERS}
+# The rate is each network's own; SGD's damping at the first step is not told from later ones.
+_FIXED = ("lr", "maximize", "decoupled_weight_decay", "dampening")
+
+
+def settings_of(kind: type[Optimizer]) -> list[str]:
+    """The settings of an optimizer that a population takes, but for the rate."""
+    return [name for name in OPTIMIZERS[kind].settings if name not in _FIXED]
+
+
+def _rule_and_settings(
+    optimizer: str, given: Mapping[str, Any]
+) -> tuple[OptimizerRule, dict[str, Any]]:
+    """An optimizer's rule and its settings: torch.optim's defaults, and what is given."""
+    kind: Any = find("optimizer", optimizer, _BY_NAME)
+    rule, names = OPTIMIZERS[kind], settings_of(kind)
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"Population: {optimizer} has no setting {name} here; expected {', '.join(names)}"
+            )
+    made = kind([torch.zeros(1)], **given)
+    found = {name: as_number(made.defaults[name]) for name in rule.settings if name != "lr"}
+    return rule, found
 
 
 def parameters_of(mlp: MLP) -> list[Tensor]:

@@ -31,7 +31,7 @@ class Expectation(NamedTuple):
 
     kind: Kind
     owner: Any
-    name: str = ""
+    name: Any = ""
     value: Any = None
     number: int = 0
 
@@ -61,32 +61,57 @@ class Watch:
         compiled: ctypes.CDLL | None = None,
     ) -> None:
         signs = [Expectation(Kind.ANSWER, t, "is_neg", t.is_neg()) for t in tensors]
+        self.asked = list(expectations)
         self.expectations, self.tensors = [*expectations, *signs], list(tensors)
         self._impls = [*map(_impl, self.tensors)]
         self._by_kind: list[list[Expectation]] = []  # where Python asks
+        self._compiled = compiled
         if compiled is None or not compiled.can_watch():
             everything = self.expectations
             self._by_kind = [[e for e in everything if e.kind is kind] for kind in Kind]
             self._places = self._ask()
             return
         held = ctypes.PyDLL(compiled._name)  # noqa: SLF001  with the GIL, for Python's objects
-        count, own = len(self.expectations), (_Expectation * len(self.expectations))()
-        for c, expectation in zip(own, self.expectations, strict=True):
+        count = len(self.expectations)
+        self._own = (_Expectation * count)()
+        for c, expectation in zip(self._own, self.expectations, strict=True):
             kind, owner, name, value, number = expectation
             c.kind, c.owner, c.name, c.number = kind, id(owner), id(name), number
             c.value = None if value is MISSING else id(value)
-        places = ctypes.create_string_buffer(compiled.size_of_place() * len(tensors))
-        impls = (ctypes.c_void_p * len(tensors))(*self._impls)
-        compiled.remember_places(impls, len(tensors), places)
-        self._arguments: tuple[Any, ...] = (own, count, places, len(tensors))
+        self._known = self._remembered(self.tensors)
+        self.arguments = (
+            *(ctypes.addressof(self._own), count),
+            *(ctypes.addressof(self._known), len(tensors)),
+        )  # as step.cpp takes them
         self._has_changed: Any = held.has_changed
+        self._has_changed.argtypes = [ctypes.c_void_p, ctypes.c_int] * 2
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether C++ asks."""
+        return not self._by_kind
+
+    def places_of(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Of each tensor, where it lies, as step.cpp remembers it."""
+        return [self._remembered([tensor]) for tensor in tensors]
+
+    def _remembered(self, tensors: Sequence[Tensor]) -> Any:
+        assert self._compiled is not None
+        places = ctypes.create_string_buffer(self._compiled.size_of_place() * len(tensors))
+        impls = (ctypes.c_void_p * len(tensors))(*map(_impl, tensors))
+        self._compiled.remember_places(impls, len(tensors), places)
+        return places
+
+    def are_swapped(self) -> bool:
+        """Whether a tensor's elements have become another one's (torch.utils.swap_tensors)."""
+        return [*map(_impl, self.tensors)] != self._impls
 
     def has_changed(self) -> bool:
         """Whether one expectation is not met any more, or a tensor's elements are elsewhere."""
-        if [*map(_impl, self.tensors)] != self._impls:  # swap_tensors
+        if self.are_swapped():
             return True
         if not self._by_kind:
-            return bool(self._has_changed(*self._arguments))
+            return bool(self._has_changed(*self.arguments))
         return not self._are_met() or self._ask() != self._places
 
     def _are_met(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from torchmlp._compat.torch_internals import (
     GRADIENT_HOOKS,
@@ -27,6 +27,7 @@ from torchmlp.engine.state.addresses import unsupported_memory
 from torchmlp.engine.state.changes import MISSING, Expectation, Kind
 from torchmlp.kernels.losses import LOSSES
 from torchmlp.kernels.names import find
+from torchmlp.kernels.optimizers import OPTIMIZERS
 from torchmlp.nn.dense import Dense
 from torchmlp.nn.mlp import MLP
 
@@ -102,13 +103,14 @@ def _of_optimizer(optimizer: Optimizer) -> Iterator[Expectation]:
 
 
 def is_fusible(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimizer is `sgd_update` and nothing else."""
+    """Whether a step of the optimizer is one of `kernels.optimizers`' rules and nothing else."""
     step = optimizer.__dict__.get("step")  # a scheduler puts one there that counts
     counts = step is None or hasattr(step, "_wrapped_by_lr_sched")
     hooks = (hook for hooks in optimizer_hooks(optimizer) for hook in hooks.values())
     # Those that only listen must not change what is computed.
     heard = all(getattr(hook, "only_listens", False) for hook in hooks)
-    return type(optimizer) is SGD and counts and heard
+    rule = OPTIMIZERS.get(type(optimizer))
+    return rule is not None and rule.coefficients is not None and counts and heard
 
 
 def unsupported_reason(

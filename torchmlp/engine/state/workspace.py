@@ -18,7 +18,8 @@ class LayerBuffers:
     Attributes:
         weight: (fan_out, fan_in), bias: (fan_out,) or None; the model's own memory.
         activation: its name.
-        z: (rows, fan_out), the pre-activation; `a` itself where φ' is a function of a.
+        z: (rows, fan_out), the pre-activation; `a` itself where φ' is a function of a, or kept.
+        slope: (rows, fan_out), φ'(z), where the step in C++ keeps it; None elsewhere.
         a: (rows, fan_out), φ(z).
         mask: dropout's, or None.
         dropped: a ⊙ mask, what the next layer reads; `a` itself without dropout.
@@ -29,6 +30,7 @@ class LayerBuffers:
     bias: Tensor | None
     activation: str
     z: Tensor
+    slope: Tensor | None
     a: Tensor
     mask: Tensor | None
     dropped: Tensor
@@ -47,6 +49,8 @@ class Workspace:
         rows: samples in a batch.
         is_pixels: whether the inputs are uint8, 0..255, to be scaled to 0..1.
         lowest: index of the lowest layer that is trained; no delta is kept below.
+        is_gathered: whether rows are taken from here and there, so that they need a copy.
+        keeps_slopes: the activations of which φ'(z) is kept in place of z.
         precision: of the buffers, where it is not that of the parameters; the layers then have
             copies of those, to be filled before each step.
     """
@@ -58,6 +62,8 @@ class Workspace:
         lowest: int,
         *,
         is_pixels: bool,
+        is_gathered: bool = False,
+        keeps_slopes: frozenset[str] = frozenset(),
         precision: torch.dtype | None = None,
     ) -> None:
         self.rows, self.lowest, self.is_pixels = rows, lowest, is_pixels
@@ -71,7 +77,7 @@ class Workspace:
         self.rates = (input_rate, hidden_rate)
         width = weights[0].shape[1]
         self.input_mask = fixed(like, rows, width) if input_rate else None
-        has_copy = is_pixels or input_rate
+        has_copy = is_pixels or is_gathered or input_rate
         self.x = fixed(like, rows, width) if has_copy else None
         self.ones = like.new_ones(rows)
         self.layers: list[LayerBuffers] = []
@@ -82,6 +88,8 @@ class Workspace:
             shape = (rows, weight.shape[0])
             a = fixed(like, *shape)
             is_dropped = hidden_rate and k < last
+            has_slope = activation in keeps_slopes
+            has_z = ACTIVATIONS[activation].reads == "z" and not keeps_slopes
             used, added = weight.detach(), None if bias is None else bias.detach()
             if precision is not None:
                 used = fixed(like, *used.shape)
@@ -91,7 +99,8 @@ class Workspace:
                     weight=used,
                     bias=added,
                     activation=activation,
-                    z=fixed(like, *shape) if ACTIVATIONS[activation].reads == "z" else a,
+                    z=fixed(like, *shape) if has_z else a,
+                    slope=fixed(like, *shape) if has_slope else None,
                     a=a,
                     mask=fixed(like, *shape) if is_dropped else None,
                     dropped=fixed(like, *shape) if is_dropped else a,
@@ -104,7 +113,7 @@ class Workspace:
         """All that a step writes into, apart from the parameters."""
         found = [self.x, self.input_mask]
         for layer in self.layers:
-            found += [layer.z, layer.a, layer.mask, layer.dropped, layer.delta]
+            found += [layer.z, layer.slope, layer.a, layer.mask, layer.dropped, layer.delta]
         return [tensor for tensor in found if tensor is not None]
 
     def draw_masks(self) -> None:

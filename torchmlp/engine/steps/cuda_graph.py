@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from torchmlp.engine.state.sgd_update import SGDUpdate, Slot
+from torchmlp.engine.state.updates import Rule, Slot
 from torchmlp.engine.steps.torch_step import TorchStep
 
 Capture = Callable[[Callable[[], None]], Callable[[], object]]  # what runs -> what replays it
@@ -35,26 +35,57 @@ class GraphStep:
         device = step.workspace.ones.device
         self.capture = capture or rehearsal or partial(captured, device=device)
         self.x, self.target, self.loss = Tensor(), Tensor(), Tensor()
-        self.replay: Callable[[], object] | None = None
+        self.weight: Tensor | None = None
+        # A graph, and where it leaves its loss, for each set of numbers that is captured with it.
+        self.graphs: dict[tuple[object, ...], tuple[Callable[[], object], list[Tensor]]] = {}
 
     def bind(self, slots: Sequence[Slot | None]) -> None:
-        """Where the parameters' δᵀ a go; a graph of other places is given up."""
+        """Where the parameters' δᵀ a go; graphs of other places are given up."""
         self.step.bind(slots)
-        self.replay = None
+        self.graphs.clear()
 
-    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
-        """Copy the batch in and replay; the loss before the step."""
-        if self.replay is None:
+    def take(
+        self,
+        x: Tensor,
+        target: Tensor,
+        rules: Sequence[Rule],
+        *,
+        weight: Tensor | None = None,
+        share: float = 1.0,
+    ) -> Tensor:
+        """Copy the batch in and replay; the loss before the step. As `TorchStep.take`."""
+        if not self.graphs:
             self.x, self.target = x.clone(), target.clone()
-
-            def run() -> None:
-                self.loss = self.step.take(self.x, self.target, descents)
-
-            self.replay = self.capture(run)
+        if weight is not None and (self.weight is None or not self.graphs):
+            self.weight = weight.clone()
         self.x.copy_(x)
         self.target.copy_(target)
-        self.replay()
+        if weight is not None and self.weight is not None:
+            self.weight.copy_(weight)
+        numbers = (*rules, share, weight is None)
+        if numbers not in self.graphs:
+            self.graphs[numbers] = self._captured(rules, share, has_weight=weight is not None)
+        replay, losses = self.graphs[numbers]
+        replay()
+        self.loss = losses[-1]
         return self.loss.clone()
+
+    def _captured(
+        self, rules: Sequence[Rule], share: float, *, has_weight: bool
+    ) -> tuple[Callable[[], object], list[Tensor]]:
+        weight = self.weight if has_weight else None
+        losses: list[Tensor] = []
+
+        def run() -> None:
+            losses[:] = [self.step.take(self.x, self.target, rules, weight=weight, share=share)]
+
+        # Gradients that are added to would grow by warming up.
+        into = [slot.into for slot in self.step.slots if slot is not None and slot.into is not None]
+        before = [tensor.clone() for tensor in into]
+        replay = self.capture(run)
+        for tensor, value in zip(into, before, strict=True):
+            tensor.copy_(value)
+        return replay, losses
 
     def right(self, labels: Tensor) -> int | Tensor:
         """How many rows had their largest output at `labels`."""
@@ -63,7 +94,7 @@ class GraphStep:
 
 def captured(run: Callable[[], None], device: torch.device) -> Callable[[], object]:
     """What replays `run` on its device; it has run a few times then."""
-    # Gradients are overwritten at every run, so warming up changes nothing but dropout's generator.
+    # Warming up changes nothing but gradients, which are put back, and dropout's generator.
     with torch.cuda.device(device):  # a stream belongs to one
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())

@@ -6,17 +6,17 @@ the optimizer descends. Torch's operators, on a CPU and on a GPU.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
 from torchmlp.engine.state.addresses import fixed
-from torchmlp.engine.state.sgd_update import SGDUpdate
+from torchmlp.engine.state.updates import Rule
 from torchmlp.engine.state.workspace import Workspace
 from torchmlp.engine.steps.torch_step import TorchStep
 from torchmlp.kernels.dense import averaging_scale
-from torchmlp.kernels.losses import loss_delta, mean_of_losses
 from torchmlp.nn.mlp import MLP
 
 PRODUCTS = (torch.bfloat16, torch.float16)
@@ -83,7 +83,7 @@ class MixedStep(TorchStep):
         workspace: the buffers.
         loss: "cross_entropy", "mse" or "bce".
         is_scaled: whether `scale_by` is called before each step.
-        only_finite: as of `TorchStep`.
+        options: as of `TorchStep`.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class MixedStep(TorchStep):
         loss: str,
         *,
         is_scaled: bool = False,
-        only_finite: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(workspace, loss, only_finite=only_finite)
+        super().__init__(workspace, loss, **options)
         self.mixed = workspace
         self.share = averaging_scale(workspace.rows)
         self.factor = (
@@ -111,10 +111,18 @@ class MixedStep(TorchStep):
         share = torch.full_like(self.factor, self.share)
         self.factor.copy_(scaler.scale(share))
 
-    def take(self, x: Tensor, target: Tensor, descents: Sequence[SGDUpdate]) -> Tensor:
+    def take(
+        self,
+        x: Tensor,
+        target: Tensor,
+        rules: Sequence[Rule],
+        *,
+        weight: Tensor | None = None,
+        share: float = 1.0,
+    ) -> Tensor:
         """Round the parameters, run the layers, scan the deltas; the loss before the step."""
         self.mixed.round_parameters()
-        return super().take(x, target, descents)
+        return super().take(x, target, rules, weight=weight, share=share)
 
     def _read(self, x: Tensor) -> Tensor:
         workspace = self.mixed
@@ -126,24 +134,29 @@ class MixedStep(TorchStep):
             return torch.mul(x, workspace.input_mask, out=workspace.x)
         return x if workspace.is_pixels else workspace.x.copy_(x)
 
-    def _loss(self, target: Tensor) -> Tensor:
+    def _loss(self, target: Tensor, weight: Tensor | None) -> Tensor:
         last = self.mixed.layers[-1]
-        output = last.a.float()
         assert last.delta is not None
-        delta = loss_delta(output, target, self.loss)
+        loss, delta = self._loss_and_delta(last.a.float(), target, weight)
         last.delta.copy_(delta if self.factor is None else delta.mul_(self.factor))
-        return mean_of_losses(output, target, self.loss)
+        return loss
 
-    def _descend(self, x: Tensor, descents: Sequence[SGDUpdate]) -> None:
-        del descents  # the optimizer takes its own step, from gradients
+    def _descend(self, x: Tensor, rules: Sequence[Any], share: float) -> None:
+        # The optimizer takes its own step, from gradients. With a scaler the deltas have the share.
         slots = iter(self.slots)
-        share = self.share if self.factor is None else 1.0
+        share = share if self.factor is None else share / self.share
         for layer, product in zip(self.mixed.layers, self.products, strict=True):
-            if (weight := next(slots)) is not None:
+            for is_weight in (True, False):
+                if (slot := next(slots)) is None:
+                    continue
+                assert slot.into is not None
                 assert product is not None
-                assert layer.delta_t is not None
-                weight.into.copy_(product.addmm_(layer.delta_t, x, beta=0, alpha=share))
-            if (bias := next(slots)) is not None:
                 assert layer.delta is not None
-                torch.sum(layer.delta, 0, dtype=torch.float32, out=bias.into).mul_(share)
+                assert layer.delta_t is not None
+                kept = rules[slot.rule].beta
+                if is_weight:
+                    found = product.addmm_(layer.delta_t, x, beta=0, alpha=share).float()
+                else:
+                    found = layer.delta.sum(0, dtype=torch.float32).mul_(share)
+                slot.into.mul_(kept).add_(found) if kept else slot.into.copy_(found)
             x = layer.dropped

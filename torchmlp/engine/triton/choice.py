@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch.optim import Optimizer
 
-from torchmlp.engine.state.sgd_update import Slot, gradient_only
+from torchmlp.engine.state.sgd_update import gradient_only
+from torchmlp.engine.state.updates import Slot
 from torchmlp.engine.steps.cuda_graph import GraphStep
 from torchmlp.engine.steps.mixed_step import MixedStep
 from torchmlp.engine.steps.torch_step import TorchStep
@@ -124,8 +125,8 @@ def _with_kernels(plain: TorchStep) -> tuple[TorchStep | None, str]:
         return None, ""
     if isinstance(plain, MixedStep):
         is_scaled = plain.factor is not None
-        return TritonMixedStep(plain.mixed, plain.loss, is_scaled=is_scaled), ""
-    return TritonStep(plain.workspace, plain.loss), ""
+        return TritonMixedStep(plain.mixed, plain.loss, is_scaled=is_scaled, **plain.weighting), ""
+    return TritonStep(plain.workspace, plain.loss, **plain.weighting), ""
 
 
 def _measured(
@@ -148,10 +149,8 @@ def _measured(
         for name, step in (("torch", plain), ("kernels", other)):
             graph = GraphStep(step)
             graph.bind(slots)
-            descents = [gradient_only(plain.workspace.rows)]
-            graph.take(x, target, descents)
-            assert graph.replay is not None
-            ways[name] = graph.replay
+            graph.take(x, target, [gradient_only()])
+            ((ways[name], _),) = graph.graphs.values()
         return quickest(ways, device, clock)
 
 
