@@ -23,6 +23,7 @@ _COUNTERS = "fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer
 _FAST_LOOP = (
     "fit_loop.epoch_loop.advance",
     "fit_loop.epoch_loop._batches_that_stepped",
+    "fit_loop.epoch_loop._should_accumulate",
     "fit_loop.epoch_loop.restarting",
     "fit_loop.epoch_loop.max_steps",
     "fit_loop.epoch_loop.global_step",
@@ -100,6 +101,12 @@ def batches_that_stepped(loop: Any) -> int:
     """The step that a log row of the batch under way has."""
     count: int = loop._batches_that_stepped
     return count
+
+
+def is_accumulating(loop: Any) -> bool:
+    """Whether the optimizer takes no step after the batch under way: gradients are added up."""
+    accumulates: bool = loop._should_accumulate()
+    return accumulates
 
 
 def add_batches_that_stepped(loop: Any, count: int) -> None:

@@ -16,8 +16,8 @@ from torchmlp.kernels.names import find
 from torchmlp.lightning.checkpoints.run_state import RunState
 from torchmlp.lightning.eligibility import reason_for_autograd
 from torchmlp.lightning.engine_adapter import EngineAdapter
+from torchmlp.lightning.engine_options import engine_options
 from torchmlp.lightning.fast_loop import FastEpochLoop
-from torchmlp.lightning.mixed_precision import mixed
 from torchmlp.lightning.running_means import RunningMeans
 from torchmlp.lightning.schedules import OneCycle, for_lightning
 from torchmlp.nn.mlp import MLP
@@ -125,7 +125,11 @@ class Classifier(pl.LightningModule):
         if reason:
             return
         self.engine_adapter = EngineAdapter(
-            self.mlp, self.loss, self.trainer.optimizers[0], self._means, *mixed(self.trainer)
+            self.mlp,
+            self.loss,
+            self.trainer.optimizers[0],
+            self._means,
+            **engine_options(self.trainer),
         )
         self._fast_loop = FastEpochLoop(self.trainer, self.engine_adapter.step)
 

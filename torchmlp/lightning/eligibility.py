@@ -43,7 +43,7 @@ def _reasons(module: Any, trainer: Any, own: type[pl.LightningModule]) -> Iterat
     yield from _overridden(module, own, (*SHOWN_GRADIENTS, *OWN_TRAINING))
     for callback in trainer.callbacks:
         if isinstance(callback, pl.callbacks.GradientAccumulationScheduler):
-            yield f"{type(callback).__name__} adds gradients up"
+            yield f"{type(callback).__name__} changes how many gradients are added up"
         yield from _overridden(callback, pl.Callback, SHOWN_GRADIENTS)
 
 
@@ -54,10 +54,6 @@ def _reasons_of_trainer(trainer: Any) -> Iterator[str]:
         yield f"{type(trainer.strategy).__name__} shares the model out"
     if trainer.precision not in PRECISIONS and not is_mixed(trainer):
         yield f"precision {trainer.precision} casts between layers"
-    if trainer.accumulate_grad_batches != 1:
-        yield f"accumulate_grad_batches={trainer.accumulate_grad_batches} adds gradients up"
-    if trainer.gradient_clip_val:
-        yield f"gradient_clip_val={trainer.gradient_clip_val} reads the gradients"
     if detects_anomalies(trainer):
         yield "detect_anomaly looks at autograd"
     if len(trainer.optimizers) != 1:

@@ -1,10 +1,9 @@
 """Train a `Classifier` with the engine: what becomes of one of Lightning's batches."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.amp import GradScaler
 
 from torchmlp.data import scale_pixels
 from torchmlp.data.labels import encode_targets
@@ -24,8 +23,8 @@ class EngineAdapter:
         loss: "cross_entropy", "mse" or "bce"; the last two against one-hot targets.
         optimizer: over its parameters.
         means: adds up each batch; None makes new ones.
-        precision: of the products, where it is not that of the parameters, as `Engine` takes it.
-        scaler: of the loss, likewise.
+        updates: whether the optimizer takes its step after the batch under way; None: always.
+        options: of the engine.
 
     Attributes:
         last: the last batch, and the state of torch's generator before its step, or None where
@@ -39,12 +38,11 @@ class EngineAdapter:
         loss: str,
         optimizer: torch.optim.Optimizer,
         means: RunningMeans | None = None,
-        precision: torch.dtype | None = None,
-        scaler: GradScaler | None = None,
+        updates: "Callable[[], bool] | None" = None,
+        **options: Any,
     ) -> None:
-        self.engine = Engine(
-            mlp, loss, optimizer, only_finite=True, precision=precision, scaler=scaler
-        )
+        self.engine = Engine(mlp, loss, optimizer, only_finite=True, **options)
+        self.updates = updates
         self.loss = loss
         self.last: tuple[tuple[Tensor, Tensor], Tensor | None] | None = None
         self.draws = bool(mlp.dropout or mlp.input_dropout)
@@ -60,7 +58,8 @@ class EngineAdapter:
         target = encode_targets(labels, self.loss, mlp.out_features, dtype)
         # Pixels are scaled in the step.
         x = images if images.dtype == torch.uint8 else scale_pixels(images, dtype)
-        loss = self.engine.step(x, target)
+        updates = None if self.updates is None else self.updates()
+        loss = self.engine.step(x, target, updates=updates)
         self.means.add(loss, self.engine.right(labels), len(labels))
         if self.watcher is not None:
             self.watcher(self.engine, loss)

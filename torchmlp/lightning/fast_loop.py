@@ -21,6 +21,7 @@ from torchmlp._compat.lightning_internals import (
     batches_that_stepped,
     before_batch_transfer,
     goes_by_the_clock,
+    is_accumulating,
     no_fast_loop,
     owner_of_data_hook,
     steps_between_saves,
@@ -122,18 +123,22 @@ class FastEpochLoop:
         progress.increment_ready()
         progress.increment_started()
         counters = loop.automatic_optimization.optim_progress.optimizer
-        counters.step.increment_ready()
+        accumulates = is_accumulating(loop)
+        if not accumulates:
+            counters.step.increment_ready()
         loss = self.step(batch)
-        counters.zero_grad.increment_ready()
-        counters.zero_grad.increment_started()
-        counters.zero_grad.increment_completed()
-        counters.step.increment_completed()
+        if loop.batch_idx % trainer.accumulate_grad_batches == 0:
+            counters.zero_grad.increment_ready()
+            counters.zero_grad.increment_started()
+            counters.zero_grad.increment_completed()
+        if not accumulates:
+            counters.step.increment_completed()
         progress.increment_processed()
         loop.update_lr_schedulers("step", update_plateau_schedulers=False)
         for callback in self.finite:
             callback.on_train_batch_end(trainer, module, loss, batch, loop.batch_idx)
         progress.increment_completed()
-        add_batches_that_stepped(loop, 1)
+        add_batches_that_stepped(loop, 0 if accumulates else 1)
 
 
 def _transfers(trainer: Any) -> list[Callable[[Any], Any]]:

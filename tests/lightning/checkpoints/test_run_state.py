@@ -118,9 +118,8 @@ def fit(
     )  # fmt: skip
     if isinstance(interruption, After):
         interruption.trainer = trainer
-    data = ImageDataModule(
-        source="embedded", batch_size=500, max_shift=1, elastic_alpha=20.0, max_rotation=5.0
-    )
+    moved: dict[str, Any] = {"max_shift": 1, "elastic_alpha": 20.0, "max_rotation": 5.0}
+    data = ImageDataModule(source="embedded", batch_size=500, **moved)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
     except (SystemExit, KilledError):
