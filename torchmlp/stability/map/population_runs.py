@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from torchmlp.data.labels import encode_targets
 from torchmlp.engine import unsupported_reason
 from torchmlp.engine.population import Population
+from torchmlp.engine.population.population import POPULATIONS_OPTIMIZERS, settings_of
 from torchmlp.lightning.classifier import Classifier
 from torchmlp.stability.map.cell import Cell
 from torchmlp.stability.map.config import MapConfig
@@ -42,9 +43,8 @@ def train_together(cells: Sequence[Cell], config: MapConfig, samples: MapData) -
         dtype=mlp.weights[0].dtype,
         parametrization=mlp.parametrization,
         base_width=mlp.base_width,
-        momentum=float(settings["momentum"]),
-        nesterov=settings["nesterov"],
-        weight_decay=float(settings["weight_decay"]),
+        optimizer=type(optimizer).__name__.lower(),
+        settings={name: settings[name] for name in settings_of(type(optimizer))},
     )
     for i, cell in enumerate(cells):
         population.load(i, config.module(cell).mlp)
@@ -66,8 +66,8 @@ def train_together(cells: Sequence[Cell], config: MapConfig, samples: MapData) -
 def _is_for_a_population(module: Classifier, optimizer: Optimizer) -> bool:
     mlp, settings = module.mlp, optimizer.param_groups[0]
     return (
-        type(optimizer) is SGD
-        and not (settings["dampening"] or settings["maximize"])
+        type(optimizer) in POPULATIONS_OPTIMIZERS
+        and not (settings.get("dampening") or settings["maximize"])
         and not unsupported_reason(mlp, module.loss, optimizer)
         and mlp.activations[-1] == "identity"
         and all(bias is not None for bias in mlp.biases)
