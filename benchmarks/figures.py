@@ -63,7 +63,8 @@ def draw_steps(table: Path, picture: Path, optimizer: str) -> None:
         panel.set_title(_threads(threads), fontsize=11)
         panel.set_ylim(-len(names) + 0.5, 0.5)
     panels[0][0].set_yticks(list(places.values()), [f"{name}  B {b}" for name, b in names])
-    handles, labels = panels[0][0].get_legend_handles_labels()
+    told = [panel.get_legend_handles_labels() for panel in panels[0]]
+    handles, labels = max(told, key=lambda both: len(both[1]))  # a panel may lack some
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=3, fontsize=9)
     what = f"One training step, {'Adam' if optimizer == 'adam' else 'SGD'}"
     figure.suptitle(f"{what}, on {_machine(rows)}, torch {rows[-1]['torch']}", fontsize=12)

@@ -38,14 +38,8 @@ def engine(x: Tensor, target: Tensor, *, native: bool) -> Outputs:
     )  # as scikit-learn
     steps = Engine(model, "cross_entropy", torch.optim.Adam(model.parameters()), native=native)
     for _ in range(EPOCHS):
-        epoch(steps, x, target, torch.randperm(len(x)))
+        steps.epoch(x, target, BATCH, torch.randperm(len(x)))
     return model
-
-
-def epoch(steps: Engine, x: Tensor, target: Tensor, order: Tensor) -> None:
-    """One epoch in this order."""
-    for rows in order.split(BATCH):  # type: ignore[no-untyped-call]
-        steps.step(x[rows], target[rows])
 
 
 def autograd(x: Tensor, target: Tensor) -> Outputs:

@@ -63,10 +63,12 @@ def check(name: str, found: Sequence[Floats], exact: Sequence[Doubles], problem:
     Raises:
         RuntimeError: they are others: its time would be that of another step.
     """
-    if not (error := error_of(found, exact, problem.start)) < TOLERANCE:
+    # scikit-learn adds Adam's epsilon elsewhere: elements of tiny gradients go another way.
+    tolerance = TOLERANCE * (25 if "scikit-learn" in name and problem.optimizer == "adam" else 1)
+    if not (error := error_of(found, exact, problem.start)) < tolerance:
         raise RuntimeError(
             f"{name}: {problem.network}, B = {problem.batch}: {CHECKED_STEPS} steps {error:.1e} "
-            f"off, expected less than {TOLERANCE:.0e}"
+            f"off, expected less than {tolerance:.0e}"
         )
 
 
