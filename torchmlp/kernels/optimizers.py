@@ -118,22 +118,12 @@ def _adam(group: Mapping[str, Any], t: Number) -> Elementwise:
 
 def _nadam(group: Mapping[str, Any], t: Number) -> Elementwise:
     """Dozat (2016), in the form of torch.optim.NAdam's documentation."""
-    lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
-    is_decoupled = group["decoupled_weight_decay"]
     own, following = (nadam_momentum(group, step) for step in (t, t + 1))
     known = group["mu_product"]  # rounded to its own dtype at every step
     product = float(known * type(known)(own))
-    return Elementwise(
-        shrink=1.0 - lr * decay if is_decoupled else 1.0,
-        sign=_sign(group),
-        decay=0.0 if is_decoupled else decay,
-        mean_share=1.0 - beta1,
-        square_keep=beta2,
-        square_share=1.0 - beta2,
-        root_scale=(1.0 - beta2**t) ** -0.5,
-        epsilon=group["eps"],
-        from_gradient=lr * (1.0 - own) / (1.0 - product),
-        from_mean=lr * following / (1.0 - product * following),
+    return _adam(group, t)._replace(
+        from_gradient=group["lr"] * (1.0 - own) / (1.0 - product),
+        from_mean=group["lr"] * following / (1.0 - product * following),
     )
 
 

@@ -33,6 +33,13 @@ struct LossSum {
   int64_t right = 0;  // rows whose largest output is the label's; 0 without labels
 };
 
+template <class T>
+int place_of_largest(const T* z, int count) {
+  int best = 0;
+  for (int o = 1; o < count; ++o) best = z[o] > z[best] ? o : best;
+  return best;
+}
+
 // e = log Σ exp(z) − z_t and δ = softmax(z) − onehot(t), the largest logit subtracted first
 template <class T>
 LossSum cross_entropy(const LossArguments<T>& all, Range rows) {
@@ -41,8 +48,7 @@ LossSum cross_entropy(const LossArguments<T>& all, Range rows) {
   for (int r = rows.begin; r < rows.end; ++r) {
     const T* z = all.outputs + int64_t(r) * classes;
     T* p = all.delta + int64_t(r) * classes;
-    int best = 0;
-    for (int o = 1; o < classes; ++o) best = z[o] > z[best] ? o : best;
+    const int best = place_of_largest(z, classes);
     const T largest = z[best];
     for (int o = 0; o < classes; ++o) p[o] = z[o] - largest;
     sum.right += best == all.labels[r];
@@ -72,8 +78,7 @@ LossSum weighted_cross_entropy(const LossArguments<T>& all, Range rows) {
   for (int r = rows.begin; r < rows.end; ++r) {
     const T* z = all.outputs + int64_t(r) * classes;
     T* p = all.delta + int64_t(r) * classes;
-    int best = 0;
-    for (int o = 1; o < classes; ++o) best = z[o] > z[best] ? o : best;
+    const int best = place_of_largest(z, classes);
     const T largest = z[best];
     T total = 0;
     for (int o = 0; o < classes; ++o) total += p[o] = exp_(z[o] - largest);
