@@ -159,7 +159,7 @@ def sklearn_step(problem: Problem, rate: float) -> OtherStep:
     x, target = problem.x, problem.target
     network.partial_fit(x, target, classes=np.arange(problem.sizes[-1]))
     if adam:  # it has taken a step
-        optimizer = network._optimizer  # noqa: SLF001
+        optimizer = network._optimizer  # noqa: SLF001  no public name
         optimizer.t = 0
         for moment in (*optimizer.ms, *optimizer.vs):
             moment[...] = 0

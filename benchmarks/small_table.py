@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812  its name everywhere
 from other_steps import BATCH, EPOCHS, learnable_table
 from problem import Problem
 from remote import Peers, Remote
@@ -48,9 +48,9 @@ def autograd(x: Tensor, target: Tensor) -> Outputs:
     model = nn.Sequential(nn.Linear(sizes[0], sizes[1]), nn.ReLU(), nn.Linear(sizes[1], sizes[2]))
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x)).split(BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.randperm(len(x)).split(BATCH):  # type: ignore[no-untyped-call]  # torch declares no types
             optimizer.zero_grad()
-            F.cross_entropy(model(x[rows]), target[rows]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(model(x[rows]), target[rows]).backward()  # type: ignore[no-untyped-call]  # torch declares no types
             optimizer.step()
     return model
 

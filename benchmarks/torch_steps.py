@@ -137,7 +137,7 @@ def compiled_step(problem: Problem) -> Step:
         if not adam:
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(rate * gradient)
-            return loss  # type: ignore[no-any-return]
+            return loss  # type: ignore[no-any-return]  # torch declares no types
         powers.mul_(betas)
         length = (rate / (1 - powers[0])).float()
         root = (1 - powers[1]).sqrt().float()

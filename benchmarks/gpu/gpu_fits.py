@@ -152,7 +152,7 @@ def accuracies(clock: Clock, flags: list[str], data: str) -> None:
             test_accuracies=" ".join(f"{run.test_accuracy:.4f}" for run in found),
             seconds=" ".join(f"{run.training_s:.2f}" for run in found),
             seconds_median=round(median(run.training_s for run in found), 2),
-            reached_98=f"{sum(run.test_accuracy >= 0.98 for run in found)} of {len(found)}",  # noqa: PLR2004
+            reached_98=f"{sum(run.test_accuracy >= 0.98 for run in found)} of {len(found)}",  # noqa: PLR2004  its name says it
             data=data,
             device=name(),
             **machine(),

@@ -136,7 +136,7 @@ def autograd(
         optimizer.zero_grad()
         with torch.autocast(DEVICE.type, precision, enabled=precision is not None):
             loss = F.cross_entropy(forward(x), target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types
         optimizer.step()
         return loss
 
@@ -172,7 +172,7 @@ def reference(problem: Problem, kind: str) -> list[Tensor]:
     x, target = batch(problem)
     for _ in range(CHECKED_STEPS):
         optimizer.zero_grad()
-        F.cross_entropy(model(x.double()), target).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(model(x.double()), target).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         optimizer.step()
     return [p.detach() for p in model.parameters()]
 

@@ -13,9 +13,9 @@ from tests import ROOT
 SCRIPTS = ROOT / "benchmarks" / "gpu"
 sys.path[:0] = [str(SCRIPTS), str(ROOT / "benchmarks")]
 
-import gpu  # noqa: E402
-import gpu_rows  # noqa: E402
-import requirements  # noqa: E402
+import gpu  # noqa: E402  once its folder is on the path
+import gpu_rows  # noqa: E402  once its folder is on the path
+import requirements  # noqa: E402  once its folder is on the path
 
 
 def test_every_part_has_a_command_and_they_fit() -> None:

@@ -103,7 +103,7 @@ def test_what_is_fusible() -> None:
         pass
 
     def fusible(kind: type[torch.optim.Optimizer]) -> bool:
-        return is_fusible(kind(parameters(), lr=0.1))  # type: ignore[call-arg]
+        return is_fusible(kind(parameters(), lr=0.1))  # type: ignore[call-arg]  # lr is of all of them
 
     assert fusible(torch.optim.SGD)
     assert fusible(torch.optim.Adam)

@@ -56,7 +56,7 @@ def test_gradients_are_autocasts(activation: str, dtype: torch.dtype) -> None:
         loss = engine.step(x, target)
         expected = under_autocast(twin, x, target, dtype)
         twin.zero_grad()
-        scalers[1].scale(expected).backward()  # type: ignore[no-untyped-call]
+        scalers[1].scale(expected).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         scalers[1].step(theirs)
         scalers[1].update()
         assert loss.dtype == torch.float32
@@ -77,7 +77,7 @@ def test_every_loss(loss_case: str) -> None:
     for x, target in stream(2, loss_case):
         engine.step(x, target)
         twin.zero_grad()
-        under_autocast(twin, x, target, torch.bfloat16, loss).backward()  # type: ignore[no-untyped-call]
+        under_autocast(twin, x, target, torch.bfloat16, loss).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         assert distance(gradients(mlp), gradients(twin)) < ROUNDING[torch.bfloat16]
 
 
@@ -101,7 +101,7 @@ def test_what_a_step_can_meet(kind: str) -> None:
     loss = engine.step(x, target)
     torch.manual_seed(5)
     expected = under_autocast(twin, x, target, torch.bfloat16)
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()  # type: ignore[no-untyped-call]  # torch declares no types
     torch.testing.assert_close(loss, expected.detach(), rtol=2**-7, atol=0)
     assert (
         len(gradients(mlp))
@@ -130,7 +130,7 @@ def test_a_run_is_autocasts_run(optimizer: str) -> None:
             own.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                 loss = mean_loss(model(x), target, "cross_entropy")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types
             own.step()
     between = distance(list(mlp.parameters()), list(twin.parameters()))
     assert 3 * between < distance(list(exact.parameters()), list(twin.parameters()))
@@ -164,7 +164,7 @@ def scaled_run(scaler: GradScaler, steps: int, wide: float = 1.0) -> tuple[MLP, 
         engine.step(wide * x, target)
         other.zero_grad()
         loss = under_autocast(twin, wide * x, target, torch.float16)
-        theirs.scale(loss).backward()  # type: ignore[no-untyped-call]
+        theirs.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         theirs.step(other)
         theirs.update()
         scales.append(scaler.get_scale())
@@ -229,7 +229,7 @@ def test_the_step_can_be_captured() -> None:
         inner.scale_by(scaler)
         step.take(x, target, [gradient_only()])
         twin = deepcopy(mlp)
-        scaler.scale(under_autocast(twin, x, target, torch.float16)).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(under_autocast(twin, x, target, torch.float16)).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         assert distance(into, gradients(twin)) < ROUNDING[torch.float16]
         scaler.update(2 * scaler.get_scale())
         with torch.no_grad():
@@ -312,7 +312,7 @@ def test_on_a_gpu(gpu: torch.device, dtype: torch.dtype) -> None:
         theirs.zero_grad()
         with torch.autocast("cuda", dtype):
             loss = mean_loss(twin(x.to(gpu)), target.to(gpu), "cross_entropy")
-        scalers[1].scale(loss).backward()  # type: ignore[no-untyped-call]
+        scalers[1].scale(loss).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         scalers[1].step(theirs)
         scalers[1].update()
     assert engine.how.startswith("a CUDA graph")

@@ -213,7 +213,7 @@ def test_it_is_measured(gpu: torch.device) -> None:
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_an_engine_on_a_gpu(gpu: torch.device, kind: str) -> None:
     """Whatever is chosen, its run is autograd's."""
-    from torchmlp import Engine  # noqa: PLC0415
+    from torchmlp import Engine  # noqa: PLC0415  beside those that need triton
 
     mlp = network("gelu", dtype=torch.float32).to(gpu)
     twin = mlp.to_sequential()
@@ -222,7 +222,7 @@ def test_an_engine_on_a_gpu(gpu: torch.device, kind: str) -> None:
     for x, target in batches(20, dtype=torch.float32):
         engine.step(x.to(gpu), target.to(gpu))
         theirs.zero_grad()
-        torch.nn.functional.cross_entropy(twin(x.to(gpu)), target.to(gpu)).backward()  # type: ignore[no-untyped-call]
+        torch.nn.functional.cross_entropy(twin(x.to(gpu)), target.to(gpu)).backward()  # type: ignore[no-untyped-call]  # torch declares no types
         theirs.step()
     assert engine.how.startswith("a CUDA graph of torch's operators")
     assert distance(list(mlp.parameters()), list(twin.parameters())) < 1e-5

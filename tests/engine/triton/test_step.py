@@ -94,9 +94,9 @@ def test_what_a_step_can_meet(gpu: torch.device, kind: str) -> None:
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "identity"])
 def test_values_far_out_and_nan(gpu: torch.device, activation: str) -> None:
     """φ and its slope at large and tiny numbers of either sign, at kinks, and nan for nan."""
-    from torchmlp.engine.state.workspace import LayerBuffers  # noqa: PLC0415
+    from torchmlp.engine.state.workspace import LayerBuffers  # noqa: PLC0415  beside those that need triton
     from torchmlp.engine.triton.step import activate, pull_back  # noqa: PLC0415  needs triton
-    from torchmlp.kernels import activations  # noqa: PLC0415
+    from torchmlp.kernels import activations  # noqa: PLC0415  beside those that need triton
 
     numbers = [0.0, 1e-6, 3e-3, 0.05, 0.3, 1.0, 3.0, 6.0, 12.0, 25.0, 80.0, float("nan")]
     z = torch.tensor([[*numbers, *(-x for x in numbers)]], device=gpu)
